@@ -1,0 +1,83 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+namespace qsketch::inline v0::detail {
+
+/// A mean with the weight behind it. `exact`: all its values equal the mean, so that it is a step of the distribution
+/// and not a slope.
+struct weighted_mean {
+    double mean;
+    std::uint64_t weight;
+    bool exact;
+
+    /// The order in which centroids are pooled: a total one, so that results do not depend on who came first.
+    friend bool operator<(const weighted_mean& a, const weighted_mean& b) noexcept {
+        if (a.mean != b.mean) return a.mean < b.mean;
+        if (a.exact != b.exact) return a.exact;
+        return a.weight < b.weight;
+    }
+};
+
+/// Centroids in ascending order of their means, held as means and cumulative weights: the prefix sums that ranks are
+/// looked up in are the representation itself. The lowest bit of a prefix sum is the `exact` mark of its centroid.
+class centroid_list {
+public:
+    [[nodiscard]] std::size_t size() const noexcept { return means_.size(); }
+    [[nodiscard]] bool empty() const noexcept { return means_.empty(); }
+    [[nodiscard]] double mean(std::size_t i) const noexcept { return means_[i]; }
+    [[nodiscard]] bool exact(std::size_t i) const noexcept { return (ends_[i] & 1) != 0; }
+    /// Values before and up to the end of centroid i.
+    [[nodiscard]] std::uint64_t start(std::size_t i) const noexcept { return i == 0 ? 0 : ends_[i - 1] >> 1; }
+    [[nodiscard]] std::uint64_t end(std::size_t i) const noexcept { return ends_[i] >> 1; }
+    [[nodiscard]] std::uint64_t weight(std::size_t i) const noexcept { return end(i) - start(i); }
+    [[nodiscard]] std::uint64_t count() const noexcept { return ends_.empty() ? 0 : ends_.back() >> 1; }
+    [[nodiscard]] weighted_mean at(std::size_t i) const noexcept { return {mean(i), weight(i), exact(i)}; }
+
+    /// Index of the centroid that holds the value of rank `rank` in (0, count]: the first whose end reaches it.
+    [[nodiscard]] std::size_t at_rank(double rank) const noexcept {
+        return partition(ends_.size(), [&](std::size_t i) { return static_cast<double>(end(i)) < rank; });
+    }
+    /// Number of centroids with means <= x.
+    [[nodiscard]] std::size_t up_to(double x) const noexcept {
+        return partition(means_.size(), [&](std::size_t i) { return means_[i] <= x; });
+    }
+
+    void append(const weighted_mean& c) {
+        means_.push_back(c.mean);
+        ends_.push_back(((count() + c.weight) << 1) | (c.exact ? 1u : 0u));
+    }
+    void clear() noexcept {
+        means_.clear();
+        ends_.clear();
+    }
+    void reserve(std::size_t size) {
+        means_.reserve(size);
+        ends_.reserve(size);
+    }
+    [[nodiscard]] std::size_t memory_bytes() const noexcept {
+        return means_.capacity() * sizeof(double) + ends_.capacity() * sizeof(std::uint64_t);
+    }
+
+    friend bool operator==(const centroid_list&, const centroid_list&) = default;
+
+private:
+    /// The first i in [0, size] for which `before(i)` is false, where it is true for a prefix; without branches.
+    template <class Before>
+    [[nodiscard]] static std::size_t partition(std::size_t size, const Before& before) noexcept {
+        std::size_t first = 0;
+        while (size > 0) {
+            const std::size_t half = (size + 1) / 2;
+            first += before(first + half - 1) ? half : 0;
+            size -= half;
+        }
+        return first;
+    }
+
+    std::vector<double> means_;
+    std::vector<std::uint64_t> ends_;
+};
+
+} // namespace qsketch::inline v0::detail

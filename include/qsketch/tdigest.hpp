@@ -1,0 +1,432 @@
+#pragma once
+
+#include <qsketch/detail/centroid_list.hpp>
+#include <qsketch/detail/clustering.hpp>
+#include <qsketch/detail/image.hpp>
+#include <qsketch/detail/reconstruction.hpp>
+#include <qsketch/error.hpp>
+#include <qsketch/scale.hpp>
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
+
+#ifdef __FAST_MATH__
+#error "qsketch needs IEEE arithmetic: NaN, infinities and rounding. Compile without -ffast-math."
+#endif
+
+namespace qsketch::inline v0 {
+
+/// Quantiles of a stream of doubles in a few kilobytes, sharpest towards both ends: a merging t-digest.
+///
+/// Values are collected in a buffer that grows with use and folded into centroids. Four times as many centroids are
+/// kept inside as serialize() writes, so that merging costs hardly any accuracy. Everything is exact while there are
+/// at most 1.25 * compression distinct values; values that hold much of the data stay exact always.
+///
+/// There is no worst-case bound on the error: inputs exist on which any t-digest errs widely. What is measured, over
+/// which inputs, is in docs/accuracy.md. log_histogram bounds the error in value instead.
+/// Source: Dunning and Ertl, Computing extremely accurate quantiles using t-digests (arXiv 1902.04023).
+template <scale_function Scale = quartic_scale>
+class tdigest {
+public:
+    struct centroid {
+        double mean;
+        std::uint64_t weight;
+        bool exact; ///< All its values equal the mean.
+        friend bool operator==(const centroid&, const centroid&) = default;
+    };
+
+    static constexpr double min_compression = 10;
+    static constexpr double max_compression = 10000;
+    /// Ranks are computed in doubles, which count exactly up to here.
+    static constexpr std::uint64_t max_count = std::uint64_t{1} << 53;
+
+    /// compression: 10 .. 10000; the serialized form has at most 1.25 * compression centroids of 16 bytes.
+    /// Throws std::invalid_argument for any other compression.
+    explicit tdigest(double compression = 100) : compression_(compression) {
+        if (!(compression >= min_compression && compression <= max_compression))
+            throw std::invalid_argument("tdigest: compression must be from 10 to 10000, got " +
+                                        std::to_string(compression));
+    }
+
+    /// Throws std::invalid_argument unless x is finite. Amortized O(log n) for n buffered values.
+    void add(double x) {
+        if (!finite(x)) [[unlikely]]
+            reject(x);
+        if (buffer_.size() >= buffer_limit()) flush();
+        buffer_.push_back(x + 0.0); // -0.0 becomes 0.0: equal values must have equal bits
+        include(x);
+    }
+
+    /// All or nothing: throws std::invalid_argument, with nothing added, if one of the values is not finite.
+    void add(std::span<const double> values) {
+        for (const double x : values)
+            if (!finite(x)) [[unlikely]]
+                reject(x);
+        for (const double x : values) add(x);
+    }
+
+    /// The same as `weight` single adds of x, in one. Throws std::invalid_argument, with nothing added, unless x is
+    /// finite, weight is positive and the count stays within max_count.
+    void add(double x, std::uint64_t weight) {
+        if (!finite(x)) reject(x);
+        if (weight == 0) throw std::invalid_argument("tdigest: weight must be positive, got 0");
+        require_room(weight);
+        weighted_.push_back({x + 0.0, weight, true});
+        weighted_count_ += weight;
+        sum_ += x * static_cast<double>(weight);
+        include(x);
+        if (weighted_.size() >= inner_cells()) flush();
+    }
+
+    /// Adds all that `other` holds, buffered values included; `other` may be *this. The compression stays.
+    /// Throws incompatible_error, with nothing changed, if the counts together exceed max_count.
+    void merge(const tdigest& other) {
+        const tdigest* const others[] = {&other};
+        merge(std::span<const tdigest* const>(others));
+    }
+
+    /// Merges any number of digests in one pass, which is faster and more accurate than one after the other.
+    /// O(n log k) for n centroids and buffered values in k digests.
+    void merge(std::span<const tdigest* const> others) {
+        std::uint64_t added = 0;
+        for (const tdigest* other : others) {
+            if (other->count() > max_count - count() - added)
+                throw incompatible_error("tdigest: the counts of the merged digests exceed 2^53");
+            added += other->count();
+        }
+        if (added == 0) return;
+        std::vector<item> pool;
+        std::vector<std::size_t> ends;
+        collect(pool, ends);
+        tdigest merged(compression_);
+        merged.include(*this);
+        merged.sum_ = sum();
+        for (const tdigest* other : others) {
+            if (other->empty()) continue;
+            other->collect(pool, ends);
+            merged.include(*other);
+            merged.sum_ += other->sum();
+        }
+        merge_runs(pool, ends);
+        merged.centroids_ = compress(pool, inner_cells(), count() + added, merged.magnitude());
+        merged.buffer_.swap(buffer_); // keeps the allocation
+        merged.buffer_.clear();
+        *this = std::move(merged);
+    }
+
+    /// Folds the buffered values in, so that queries need not. Changes no answer.
+    void flush() {
+        if (buffer_.empty() && weighted_.empty()) return;
+        std::vector<item> pool;
+        std::vector<std::size_t> ends;
+        collect(pool, ends);
+        merge_runs(pool, ends);
+        centroids_ = compress(pool, inner_cells(), count(), magnitude());
+        sum_ += sum_of(buffer_);
+        buffer_.clear();
+        weighted_.clear();
+        weighted_count_ = 0;
+    }
+
+    /// The value at rank q * count(): the smallest x with cdf(x) >= q; min() for q = 0. NaN if empty().
+    /// O(log c) for c centroids; with values still buffered, the cost of a flush() on a copy.
+    /// Throws std::invalid_argument unless 0 <= q <= 1.
+    [[nodiscard]] double quantile(double q) const {
+        require_quantile(q);
+        if (empty()) return not_a_number();
+        return flushed([&](const tdigest& d) { return d.quantile_of_flushed(q); });
+    }
+
+    /// answers[i] = quantile(qs[i]), with at most one flush. Throws std::invalid_argument, with `answers` unchanged,
+    /// if the sizes differ or a q is outside [0, 1].
+    void quantiles(std::span<const double> qs, std::span<double> answers) const {
+        if (qs.size() != answers.size())
+            throw std::invalid_argument("tdigest: " + std::to_string(qs.size()) + " quantiles asked, room for " +
+                                        std::to_string(answers.size()));
+        for (const double q : qs) require_quantile(q);
+        flushed([&](const tdigest& d) {
+            for (std::size_t i = 0; i < qs.size(); ++i)
+                answers[i] = d.empty() ? not_a_number() : d.quantile_of_flushed(qs[i]);
+            return 0;
+        });
+    }
+
+    /// The share of values <= x, in [0, 1]; NaN if empty() or x is NaN. The inverse of quantile(): asserted by
+    /// tdigest.test.cpp. O(log c), as quantile().
+    [[nodiscard]] double cdf(double x) const {
+        if (empty() || x != x) return not_a_number();
+        if (x < min_) return 0;
+        if (x >= max_) return 1;
+        return flushed([&](const tdigest& d) { return d.reconstructed().rank_of(x) / static_cast<double>(d.count()); });
+    }
+
+    [[nodiscard]] std::uint64_t count() const noexcept { return centroids_.count() + buffer_.size() + weighted_count_; }
+    [[nodiscard]] bool empty() const noexcept { return count() == 0; }
+    /// NaN if empty().
+    [[nodiscard]] double min() const noexcept { return empty() ? not_a_number() : min_; }
+    /// NaN if empty().
+    [[nodiscard]] double max() const noexcept { return empty() ? not_a_number() : max_; }
+    /// The sum of all values in double arithmetic; 0 if empty(). O(1) after flush().
+    [[nodiscard]] double sum() const noexcept { return sum_ + sum_of(buffer_); }
+    [[nodiscard]] double compression() const noexcept { return compression_; }
+
+    /// What serialize() would write, in ascending order of means: at most 1.25 * compression centroids, whose weights
+    /// add up to count().
+    [[nodiscard]] std::vector<centroid> centroids() const {
+        const detail::centroid_list list = outer();
+        std::vector<centroid> result;
+        result.reserve(list.size());
+        for (std::size_t i = 0; i < list.size(); ++i) {
+            const item c = list.at(i);
+            result.push_back({c.mean, c.weight, c.exact});
+        }
+        return result;
+    }
+
+    /// Any two digests of the same scale merge, whatever their compressions.
+    [[nodiscard]] bool compatible(const tdigest&) const noexcept { return true; }
+
+    /// Keeps the compression and the allocated memory.
+    void clear() noexcept {
+        centroids_.clear();
+        buffer_.clear();
+        weighted_.clear();
+        weighted_count_ = 0;
+        sum_ = 0;
+        min_ = std::numeric_limits<double>::infinity();
+        max_ = -min_;
+    }
+
+    [[nodiscard]] std::size_t memory_bytes() const noexcept {
+        return sizeof *this + centroids_.memory_bytes() + buffer_.capacity() * sizeof(double) +
+               weighted_.capacity() * sizeof(item);
+    }
+
+    /// Equal in everything that serialize() writes. O(c).
+    friend bool operator==(const tdigest& a, const tdigest& b) {
+        return a.compression_ == b.compression_ && a.count() == b.count() && a.sum() == b.sum() &&
+               (a.empty() || (a.min_ == b.min_ && a.max_ == b.max_)) && a.outer() == b.outer();
+    }
+
+    /// At most 44 + 16 * 1.25 * compression bytes, less where weights are all 1. Layout: docs/format.md.
+    [[nodiscard]] std::vector<std::byte> serialize() const {
+        const detail::centroid_list list = outer();
+        const bool single = list.count() == list.size();
+        detail::image_writer image(detail::image_kind::tdigest, {Scale::id, static_cast<std::uint8_t>(single), 0},
+                                   32 + list.size() * (single ? 8 : 16));
+        image.put(compression_);
+        if (!empty()) {
+            image.put(min_);
+            image.put(max_);
+            image.put(sum());
+        }
+        for (std::size_t i = 0; i < list.size(); ++i) image.put(list.mean(i));
+        if (!single)
+            for (std::size_t i = 0; i < list.size(); ++i) image.put((list.weight(i) << 1) | (list.exact(i) ? 1u : 0u));
+        return std::move(image).finish();
+    }
+
+    /// Throws format_error unless `bytes` are an image written by serialize() of this scale. Allocates at most the
+    /// size of the image.
+    [[nodiscard]] static tdigest deserialize(std::span<const std::byte> bytes) {
+        detail::image_reader image(bytes, detail::image_kind::tdigest, "tdigest");
+        image.require(image.options()[0] == Scale::id, "is of another scale");
+        image.require(image.options()[1] <= 1 && image.options()[2] == 0, "has unknown options");
+        const bool single = image.options()[1] == 1;
+        const double compression = image.take_double();
+        image.require(compression >= min_compression && compression <= max_compression,
+                      "has a compression outside 10 .. 10000");
+        tdigest result(compression);
+        if (image.remaining() == 0) {
+            image.require(single, "has no centroids but says that they have weights");
+            return result;
+        }
+        result.min_ = image.take_double();
+        result.max_ = image.take_double();
+        result.sum_ = image.take_double();
+        image.require(finite(result.min_) && finite(result.max_) && result.min_ <= result.max_,
+                      "has a minimum and maximum that are not finite and in order");
+        const std::size_t size = image.remaining() / (single ? 8 : 16);
+        image.require(size > 0 && size <= result.outer_cells(),
+                      "has no centroids, or more than its compression allows");
+        result.read_centroids(image, size, single);
+        image.expect_end();
+        return result;
+    }
+
+private:
+    using item = detail::weighted_mean;
+
+    [[nodiscard]] static constexpr double not_a_number() noexcept { return std::numeric_limits<double>::quiet_NaN(); }
+    /// By its bits: comparisons may be optimized on the assumption that there are no infinities.
+    [[nodiscard]] static bool finite(double x) noexcept {
+        return (std::bit_cast<std::uint64_t>(x) & 0x7ff0000000000000) != 0x7ff0000000000000;
+    }
+    [[noreturn]] static void reject(double x) {
+        throw std::invalid_argument("tdigest: value must be finite, got " + std::to_string(x));
+    }
+    static void require_quantile(double q) {
+        if (!(q >= 0 && q <= 1))
+            throw std::invalid_argument("tdigest: quantile must be from 0 to 1, got " + std::to_string(q));
+    }
+    void require_room(std::uint64_t weight) const {
+        if (weight > max_count - count())
+            throw std::invalid_argument("tdigest: the count must stay within 2^53, got " + std::to_string(count()) +
+                                        " + " + std::to_string(weight));
+    }
+
+    [[nodiscard]] std::size_t outer_cells() const noexcept { return static_cast<std::size_t>(1.25 * compression_); }
+    [[nodiscard]] std::size_t inner_cells() const noexcept { return 4 * outer_cells(); }
+    [[nodiscard]] std::size_t buffer_limit() const noexcept { return 8 * inner_cells(); }
+    [[nodiscard]] double magnitude() const noexcept { return (std::max)(-min_, max_); }
+
+    void include(double x) noexcept {
+        min_ = (std::min)(min_, x + 0.0);
+        max_ = (std::max)(max_, x + 0.0);
+    }
+    void include(const tdigest& other) noexcept {
+        min_ = (std::min)(min_, other.min_);
+        max_ = (std::max)(max_, other.max_);
+    }
+
+    /// In eight lanes, in a fixed order: fast, and the same on every machine.
+    [[nodiscard]] static double sum_of(const std::vector<double>& values) noexcept {
+        double lanes[8] = {};
+        const std::size_t whole = values.size() / 8 * 8;
+        for (std::size_t i = 0; i < whole; i += 8)
+            for (std::size_t lane = 0; lane < 8; ++lane) lanes[lane] += values[i + lane];
+        for (std::size_t i = whole; i < values.size(); ++i) lanes[i % 8] += values[i];
+        return ((lanes[0] + lanes[1]) + (lanes[2] + lanes[3])) + ((lanes[4] + lanes[5]) + (lanes[6] + lanes[7]));
+    }
+
+    /// Appends all content as sorted runs; `ends` gets the end of each.
+    void collect(std::vector<item>& pool, std::vector<std::size_t>& ends) const {
+        pool.reserve(pool.size() + centroids_.size() + weighted_.size() + buffer_.size());
+        const auto close_run = [&](std::size_t start, bool sorted) {
+            if (pool.size() == start) return;
+            const auto first = pool.begin() + static_cast<std::ptrdiff_t>(start);
+            if (!sorted) std::sort(first, pool.end());
+            ends.push_back(pool.size());
+        };
+        std::size_t start = pool.size();
+        for (std::size_t i = 0; i < centroids_.size(); ++i) pool.push_back(centroids_.at(i));
+        close_run(start, std::is_sorted(pool.begin() + static_cast<std::ptrdiff_t>(start), pool.end()));
+        start = pool.size();
+        for (const double x : buffer_) pool.push_back({x, 1, true});
+        pool.insert(pool.end(), weighted_.begin(), weighted_.end());
+        close_run(start, false);
+    }
+
+    /// Merges neighbouring sorted runs until one is left.
+    static void merge_runs(std::vector<item>& pool, std::vector<std::size_t> ends) {
+        const auto at = [&](std::size_t i) { return pool.begin() + static_cast<std::ptrdiff_t>(i); };
+        while (ends.size() > 1) {
+            std::vector<std::size_t> merged;
+            std::size_t start = 0;
+            for (std::size_t i = 0; i + 1 < ends.size(); i += 2) {
+                std::inplace_merge(at(start), at(ends[i]), at(ends[i + 1]));
+                merged.push_back(start = ends[i + 1]);
+            }
+            if (ends.size() % 2 == 1) merged.push_back(ends.back());
+            ends.swap(merged);
+        }
+    }
+
+    /// Sorted items as at most `limit` centroids: as they are if they fit, else clustered on a grid of `limit` cells.
+    /// Heavy items can make more centroids than cells; then a coarser grid is taken.
+    [[nodiscard]] static detail::centroid_list compress(const std::vector<item>& sorted, std::size_t limit,
+                                                        std::uint64_t count, double magnitude) {
+        for (std::size_t cells = limit;; cells -= cells / 8) {
+            detail::centroid_list out;
+            out.reserve(limit + 1);
+            detail::clustering<Scale> pass(cells, count, magnitude, out);
+            for (const item& i : sorted) pass.push(i);
+            pass.finish();
+            if (pass.runs() <= limit) return joined(sorted);
+            if (out.size() <= limit) return out;
+        }
+    }
+
+    /// Sorted items with equal exact ones joined, and nothing else.
+    [[nodiscard]] static detail::centroid_list joined(const std::vector<item>& sorted) {
+        detail::centroid_list out;
+        for (std::size_t i = 0; i < sorted.size();) {
+            item run = sorted[i++];
+            for (; i < sorted.size() && run.exact && sorted[i].exact && sorted[i].mean == run.mean; ++i)
+                run.weight += sorted[i].weight;
+            out.append(run);
+        }
+        return out;
+    }
+
+    /// Calls ask(digest without buffered values).
+    template <class Ask>
+    auto flushed(const Ask& ask) const {
+        if (buffer_.empty() && weighted_.empty()) return ask(*this);
+        tdigest copy(*this);
+        copy.flush();
+        return ask(std::as_const(copy));
+    }
+
+    /// The centroids at the public size.
+    [[nodiscard]] detail::centroid_list outer() const {
+        return flushed([](const tdigest& d) {
+            if (d.centroids_.size() <= d.outer_cells()) return d.centroids_;
+            std::vector<item> pool;
+            std::vector<std::size_t> ends;
+            d.collect(pool, ends);
+            return compress(pool, d.outer_cells(), d.count(), d.magnitude());
+        });
+    }
+
+    [[nodiscard]] detail::reconstruction reconstructed() const noexcept { return {centroids_, min_, max_}; }
+
+    [[nodiscard]] double quantile_of_flushed(double q) const noexcept {
+        if (q == 0) return min_;
+        if (q == 1) return max_;
+        // A hair less: q = k / n must give the k-th of n values also where the product is rounded up.
+        const double rank = q * static_cast<double>(count()) * (1 - 0x1p-51);
+        return reconstructed().value_at(rank);
+    }
+
+    void read_centroids(detail::image_reader& image, std::size_t size, bool single) {
+        const auto means = image.take_array<std::uint64_t>(size);
+        const auto weights = image.take_array<std::uint64_t>(single ? 0 : size);
+        bool all_single = true;
+        double previous = min_;
+        for (std::size_t i = 0; i < size; ++i) {
+            const item c{std::bit_cast<double>(means[i]), single ? 1 : weights[i] >> 1,
+                         single || (weights[i] & 1) != 0};
+            image.require(c.mean >= previous && c.mean <= max_, "has means that are not ascending from min to max");
+            image.require(c.weight > 0 && c.weight <= max_count - count(),
+                          "has a weight of 0, or more than 2^53 values");
+            image.require(c.weight > 1 || c.exact, "has a single value that is not marked exact");
+            all_single = all_single && c.weight == 1;
+            centroids_.append(c);
+            previous = c.mean;
+        }
+        image.require(single || !all_single, "writes out weights that are all 1");
+        image.require(!centroids_.exact(0) || centroids_.mean(0) == min_, "has a minimum that its first value is not");
+        image.require(!centroids_.exact(size - 1) || previous == max_, "has a maximum that its last value is not");
+    }
+
+    double compression_;
+    detail::centroid_list centroids_;
+    std::vector<double> buffer_;
+    std::vector<item> weighted_;
+    std::uint64_t weighted_count_ = 0;
+    double sum_ = 0;
+    double min_ = std::numeric_limits<double>::infinity();
+    double max_ = -std::numeric_limits<double>::infinity();
+};
+
+} // namespace qsketch::inline v0
