@@ -4,6 +4,7 @@
 #include <qsketch/detail/clustering.hpp>
 #include <qsketch/detail/image.hpp>
 #include <qsketch/detail/reconstruction.hpp>
+#include <qsketch/detail/sort_values.hpp>
 #include <qsketch/error.hpp>
 #include <qsketch/scale.hpp>
 
@@ -82,7 +83,7 @@ public:
         require_room(weight);
         weighted_.push_back({x + 0.0, weight, true});
         weighted_count_ += weight;
-        sum_ += x * static_cast<double>(weight);
+        sum_ = saturated(sum_ + saturated(detail::product(x, static_cast<double>(weight))));
         include(x);
         if (weighted_.size() >= inner_cells()) flush();
     }
@@ -104,20 +105,21 @@ public:
             added += other->count();
         }
         if (added == 0) return;
-        std::vector<item> pool;
-        std::vector<std::size_t> ends;
-        collect(pool, ends);
         tdigest merged(compression_);
         merged.include(*this);
-        merged.sum_ = sum();
+        std::vector<double> sums{sum()};
+        pool items(*this);
         for (const tdigest* other : others) {
             if (other->empty()) continue;
-            other->collect(pool, ends);
+            items.add(*other);
             merged.include(*other);
-            merged.sum_ += other->sum();
+            sums.push_back(other->sum());
         }
-        merge_runs(pool, ends);
-        merged.centroids_ = compress(pool, inner_cells(), count() + added, merged.magnitude());
+        std::sort(sums.begin(), sums.end()); // the order of the arguments must not show
+        merged.sum_ = sums[0];
+        for (std::size_t i = 1; i < sums.size(); ++i) merged.sum_ = saturated(merged.sum_ + sums[i]);
+        merged.centroids_ =
+            compress(detail::sorted_items(items.sorted()), inner_cells(), count() + added, merged.magnitude());
         merged.buffer_.swap(buffer_); // keeps the allocation
         merged.buffer_.clear();
         *this = std::move(merged);
@@ -126,12 +128,17 @@ public:
     /// Folds the buffered values in, so that queries need not. Changes no answer.
     void flush() {
         if (buffer_.empty() && weighted_.empty()) return;
-        std::vector<item> pool;
-        std::vector<std::size_t> ends;
-        collect(pool, ends);
-        merge_runs(pool, ends);
-        centroids_ = compress(pool, inner_cells(), count(), magnitude());
-        sum_ += sum_of(buffer_);
+        const double total = sum();
+        if (weighted_.empty()) {
+            std::vector<double> scratch(buffer_.size());
+            detail::sort_values(buffer_, scratch);
+            centroids_ =
+                compress(detail::centroids_and_values(centroids_, buffer_), inner_cells(), count(), magnitude());
+        } else {
+            pool items(*this);
+            centroids_ = compress(detail::sorted_items(items.sorted()), inner_cells(), count(), magnitude());
+        }
+        sum_ = total;
         buffer_.clear();
         weighted_.clear();
         weighted_count_ = 0;
@@ -175,8 +182,8 @@ public:
     [[nodiscard]] double min() const noexcept { return empty() ? not_a_number() : min_; }
     /// NaN if empty().
     [[nodiscard]] double max() const noexcept { return empty() ? not_a_number() : max_; }
-    /// The sum of all values in double arithmetic; 0 if empty(). O(1) after flush().
-    [[nodiscard]] double sum() const noexcept { return sum_ + sum_of(buffer_); }
+    /// The sum of all values in double arithmetic, kept within the finite range; 0 if empty(). O(1) after flush().
+    [[nodiscard]] double sum() const noexcept { return saturated(sum_ + sum_of_buffer()); }
     [[nodiscard]] double compression() const noexcept { return compression_; }
 
     /// What serialize() would write, in ascending order of means: at most 1.25 * compression centroids, whose weights
@@ -253,8 +260,8 @@ public:
         result.min_ = image.take_double();
         result.max_ = image.take_double();
         result.sum_ = image.take_double();
-        image.require(finite(result.min_) && finite(result.max_) && result.min_ <= result.max_,
-                      "has a minimum and maximum that are not finite and in order");
+        image.require(finite(result.min_) && finite(result.max_) && finite(result.sum_) && result.min_ <= result.max_,
+                      "has a minimum, maximum and sum that are not finite, or not in order");
         const std::size_t size = image.remaining() / (single ? 8 : 16);
         image.require(size > 0 && size <= result.outer_cells(),
                       "has no centroids, or more than its compression allows");
@@ -298,74 +305,75 @@ private:
         max_ = (std::max)(max_, other.max_);
     }
 
+    /// Sums end at the largest double instead of at infinity, from which no later value could bring them back.
+    [[nodiscard]] static double saturated(double sum) noexcept {
+        constexpr double largest = (std::numeric_limits<double>::max)();
+        return (std::min)((std::max)(sum, -largest), largest);
+    }
+
     /// In eight lanes, in a fixed order: fast, and the same on every machine.
-    [[nodiscard]] static double sum_of(const std::vector<double>& values) noexcept {
+    [[nodiscard]] double sum_of_buffer() const noexcept {
+        const double unit = empty() || magnitude() < 0x1p900 ? 1.0 : 0x1p-64; // so that no lane overflows
         double lanes[8] = {};
-        const std::size_t whole = values.size() / 8 * 8;
+        const std::size_t whole = buffer_.size() / 8 * 8;
         for (std::size_t i = 0; i < whole; i += 8)
-            for (std::size_t lane = 0; lane < 8; ++lane) lanes[lane] += values[i + lane];
-        for (std::size_t i = whole; i < values.size(); ++i) lanes[i % 8] += values[i];
-        return ((lanes[0] + lanes[1]) + (lanes[2] + lanes[3])) + ((lanes[4] + lanes[5]) + (lanes[6] + lanes[7]));
+            for (std::size_t lane = 0; lane < 8; ++lane) lanes[lane] += detail::product(buffer_[i + lane], unit);
+        for (std::size_t i = whole; i < buffer_.size(); ++i) lanes[i % 8] += detail::product(buffer_[i], unit);
+        const double sum =
+            ((lanes[0] + lanes[1]) + (lanes[2] + lanes[3])) + ((lanes[4] + lanes[5]) + (lanes[6] + lanes[7]));
+        return saturated(sum / unit);
     }
 
-    /// Appends all content as sorted runs; `ends` gets the end of each.
-    void collect(std::vector<item>& pool, std::vector<std::size_t>& ends) const {
-        pool.reserve(pool.size() + centroids_.size() + weighted_.size() + buffer_.size());
-        const auto close_run = [&](std::size_t start, bool sorted) {
-            if (pool.size() == start) return;
-            const auto first = pool.begin() + static_cast<std::ptrdiff_t>(start);
-            if (!sorted) std::sort(first, pool.end());
-            ends.push_back(pool.size());
-        };
-        std::size_t start = pool.size();
-        for (std::size_t i = 0; i < centroids_.size(); ++i) pool.push_back(centroids_.at(i));
-        close_run(start, std::is_sorted(pool.begin() + static_cast<std::ptrdiff_t>(start), pool.end()));
-        start = pool.size();
-        for (const double x : buffer_) pool.push_back({x, 1, true});
-        pool.insert(pool.end(), weighted_.begin(), weighted_.end());
-        close_run(start, false);
-    }
-
-    /// Merges neighbouring sorted runs until one is left.
-    static void merge_runs(std::vector<item>& pool, std::vector<std::size_t> ends) {
-        const auto at = [&](std::size_t i) { return pool.begin() + static_cast<std::ptrdiff_t>(i); };
-        while (ends.size() > 1) {
-            std::vector<std::size_t> merged;
-            std::size_t start = 0;
-            for (std::size_t i = 0; i + 1 < ends.size(); i += 2) {
-                std::inplace_merge(at(start), at(ends[i]), at(ends[i + 1]));
-                merged.push_back(start = ends[i + 1]);
+    /// Everything that some digests hold, as sorted runs to be merged.
+    class pool {
+    public:
+        explicit pool(const tdigest& first) { add(first); }
+        void add(const tdigest& d) {
+            items_.reserve(items_.size() + d.centroids_.size() + d.weighted_.size() + d.buffer_.size());
+            for (std::size_t i = 0; i < d.centroids_.size(); ++i) items_.push_back(d.centroids_.at(i));
+            close_run();
+            for (const double x : d.buffer_) items_.push_back({x, 1, true});
+            items_.insert(items_.end(), d.weighted_.begin(), d.weighted_.end());
+            close_run();
+        }
+        [[nodiscard]] std::span<const item> sorted() {
+            while (ends_.size() > 1) {
+                std::vector<std::size_t> longer;
+                std::size_t start = 0;
+                for (std::size_t i = 0; i + 1 < ends_.size(); i += 2) {
+                    std::inplace_merge(at(start), at(ends_[i]), at(ends_[i + 1]));
+                    longer.push_back(start = ends_[i + 1]);
+                }
+                if (ends_.size() % 2 == 1) longer.push_back(ends_.back());
+                ends_.swap(longer);
             }
-            if (ends.size() % 2 == 1) merged.push_back(ends.back());
-            ends.swap(merged);
+            return items_;
         }
-    }
 
-    /// Sorted items as at most `limit` centroids: as they are if they fit, else clustered on a grid of `limit` cells.
-    /// Heavy items can make more centroids than cells; then a coarser grid is taken.
-    [[nodiscard]] static detail::centroid_list compress(const std::vector<item>& sorted, std::size_t limit,
-                                                        std::uint64_t count, double magnitude) {
+    private:
+        [[nodiscard]] auto at(std::size_t i) { return items_.begin() + static_cast<std::ptrdiff_t>(i); }
+        void close_run() {
+            const std::size_t start = ends_.empty() ? 0 : ends_.back();
+            if (items_.size() == start) return;
+            // Centroids are in order but for ties, whose order has to be everybody's.
+            if (!std::is_sorted(at(start), items_.end())) std::sort(at(start), items_.end());
+            ends_.push_back(items_.size());
+        }
+        std::vector<item> items_;
+        std::vector<std::size_t> ends_;
+    };
+
+    /// At most `limit` centroids: the items themselves if they fit once equal ones are joined, else clustered on a grid
+    /// of `limit` cells. Heavy items can make more centroids than cells; then a coarser grid is taken.
+    template <class Items>
+    [[nodiscard]] static detail::centroid_list compress(const Items& items, std::size_t limit, std::uint64_t count,
+                                                        double magnitude) {
+        if (auto joined = detail::join(items, limit)) return *std::move(joined);
         for (std::size_t cells = limit;; cells -= cells / 8) {
-            detail::centroid_list out;
-            out.reserve(limit + 1);
-            detail::clustering<Scale> pass(cells, count, magnitude, out);
-            for (const item& i : sorted) pass.push(i);
-            pass.finish();
-            if (pass.runs() <= limit) return joined(sorted);
-            if (out.size() <= limit) return out;
+            detail::clustering<Scale> pass(cells, count, magnitude);
+            items.show(pass);
+            if (auto clustered = std::move(pass).finish(); clustered.size() <= limit) return clustered;
         }
-    }
-
-    /// Sorted items with equal exact ones joined, and nothing else.
-    [[nodiscard]] static detail::centroid_list joined(const std::vector<item>& sorted) {
-        detail::centroid_list out;
-        for (std::size_t i = 0; i < sorted.size();) {
-            item run = sorted[i++];
-            for (; i < sorted.size() && run.exact && sorted[i].exact && sorted[i].mean == run.mean; ++i)
-                run.weight += sorted[i].weight;
-            out.append(run);
-        }
-        return out;
     }
 
     /// Calls ask(digest without buffered values).
@@ -381,10 +389,7 @@ private:
     [[nodiscard]] detail::centroid_list outer() const {
         return flushed([](const tdigest& d) {
             if (d.centroids_.size() <= d.outer_cells()) return d.centroids_;
-            std::vector<item> pool;
-            std::vector<std::size_t> ends;
-            d.collect(pool, ends);
-            return compress(pool, d.outer_cells(), d.count(), d.magnitude());
+            return compress(detail::centroids_and_values(d.centroids_, {}), d.outer_cells(), d.count(), d.magnitude());
         });
     }
 

@@ -21,15 +21,16 @@ public:
     reconstruction(const centroid_list& centroids, double min, double max) noexcept
         : centroids_(centroids), min_(min), max_(max),
           // Differences between values near the ends of the double range need room: work on a fraction there.
-          unit_((std::max)(std::fabs(min), std::fabs(max)) < 0x1p1000 ? 1.0 : 0x1p-8) {}
+          unit_((std::max)(std::fabs(min), std::fabs(max)) < 0x1p900 ? 1.0 : 0x1p-64) {}
 
     /// The value at a rank in (0, count].
     [[nodiscard]] double value_at(double rank) const noexcept {
         const std::size_t i = (std::min)(centroids_.at_rank(rank), centroids_.size() - 1);
         if (centroids_.exact(i)) return centroids_.mean(i);
         const double x = (rank - static_cast<double>(centroids_.start(i))) / static_cast<double>(centroids_.weight(i));
-        const parabola p = shape(i);
-        return (std::min)((std::max)(p.at((std::min)(x, 1.0)) / unit_, min_), max_);
+        const double value = shape(i).at((std::min)(x, 1.0)) / unit_;
+        const double above = i + 1 == centroids_.size() ? max_ : centroids_.mean(i + 1);
+        return (std::min)((std::max)(value, i == 0 ? min_ : centroids_.mean(i - 1)), above);
     }
 
     /// The number of values <= x, for x in [min, max).
@@ -70,10 +71,12 @@ private:
         [[nodiscard]] double right() const noexcept { return left_ + rise_; }
         [[nodiscard]] double at(double t) const noexcept { return left_ + t * (rise_ + bend_ * (1 - t)); }
         [[nodiscard]] double inverse(double x) const noexcept {
-            const double height = x - left_;
+            // In shares of the rise, whose squares neither overflow nor vanish.
+            const double height = (x - left_) / rise_;
             if (!(height > 0)) return 0;
-            const double slope = rise_ + bend_;
-            const double root = std::sqrt((std::max)(slope * slope - 4 * bend_ * height, 0.0));
+            const double bend = bend_ / rise_;
+            const double slope = 1 + bend;
+            const double root = std::sqrt((std::max)(slope * slope - 4 * bend * height, 0.0));
             return (std::min)(2 * height / (slope + root), 1.0);
         }
 

@@ -1,0 +1,13 @@
+#pragma once
+
+#include <qsketch/concepts.hpp>
+#include <qsketch/count_min.hpp>
+#include <qsketch/error.hpp>
+#include <qsketch/hash.hpp>
+#include <qsketch/hyperloglog.hpp>
+#include <qsketch/scale.hpp>
+#include <qsketch/sip_hash.hpp>
+#include <qsketch/sliding_window.hpp>
+#include <qsketch/tdigest.hpp>
+#include <qsketch/top_k.hpp>
+#include <qsketch/version.hpp>

@@ -1,0 +1,188 @@
+#include <qsketch/hyperloglog.hpp>
+
+#include "support/catch.hpp"
+#include "support/generators.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <vector>
+
+using counter = qsketch::hyperloglog<std::uint64_t>;
+
+namespace {
+
+/// Errors of many estimates of the same number, against that number.
+struct errors {
+    double sum = 0;
+    double squares = 0;
+    int trials = 0;
+    std::array<int, 3> covered{};
+
+    void note(const counter& sketch, double truth) {
+        const double error = sketch.estimate() / truth - 1;
+        sum += error;
+        squares += error * error;
+        ++trials;
+        for (int sigmas = 1; sigmas <= 3; ++sigmas)
+            covered[static_cast<std::size_t>(sigmas - 1)] +=
+                sketch.lower_bound(sigmas) <= truth && truth <= sketch.upper_bound(sigmas);
+    }
+    [[nodiscard]] double bias() const { return sum / trials; }
+    [[nodiscard]] double rmse() const { return std::sqrt(squares / trials); }
+    [[nodiscard]] double share_covered(std::size_t s) const { return covered[s] / static_cast<double>(trials); }
+    [[nodiscard]] double allowance(double share) const { return 4 * std::sqrt(share * (1 - share) / trials); }
+};
+
+/// What is promised of a precision.
+struct promise {
+    unsigned precision;
+    int trials;
+    double bias;
+    double rmse; // in terms of relative_error()
+    std::array<double, 3> coverage;
+};
+
+/// Numbers of keys in units of m: around the switch at 3/16, linear counting, 2.5 where rivals have a bump, well above.
+constexpr std::array shares{0.05, 0.1, 0.15, 3.0 / 16, 0.22, 0.3, 0.5, 0.75, 1.0,
+                            1.5,  2.0, 2.5,  3.0,      4.0,  5.0, 7.0, 10.0};
+
+/// Every allowance is four standard deviations of what is measured, at the number of trials.
+void check(const promise& p) {
+    const std::uint64_t m = std::uint64_t{1} << p.precision;
+    std::vector<std::uint64_t> sizes;
+    for (const double share : shares)
+        sizes.push_back((std::max)(std::uint64_t{1}, static_cast<std::uint64_t>(share * static_cast<double>(m))));
+    sizes.push_back(3 * m / 16 + 1);
+    std::sort(sizes.begin(), sizes.end());
+    std::vector<errors> seen(sizes.size());
+    for (int trial = 0; trial < p.trials; ++trial) {
+        counter sketch(p.precision);
+        std::uint64_t key = static_cast<std::uint64_t>(trial) << 32;
+        const std::uint64_t first = key;
+        for (std::size_t i = 0; i < sizes.size(); ++i) {
+            while (key - first < sizes[i]) sketch.add(key++);
+            seen[i].note(sketch, static_cast<double>(sizes[i]));
+        }
+    }
+    const double relative_error = counter(p.precision).relative_error();
+    for (std::size_t i = 0; i < sizes.size(); ++i) {
+        INFO("precision " << p.precision << ", " << sizes[i] << " keys, bias " << seen[i].bias() << ", rmse "
+                          << seen[i].rmse() / relative_error << " relative_error, covered " << seen[i].covered[0] << " "
+                          << seen[i].covered[1] << " " << seen[i].covered[2] << " of " << p.trials);
+        CHECK(std::abs(seen[i].bias()) <= p.bias + 4 * seen[i].rmse() / std::sqrt(p.trials));
+        CHECK(seen[i].rmse() <= p.rmse * relative_error * (1 + 4 / std::sqrt(2.0 * p.trials)));
+        for (std::size_t s = 0; s < 3; ++s)
+            CHECK(seen[i].share_covered(s) >= p.coverage[s] - seen[i].allowance(p.coverage[s]));
+    }
+    // The promises are not slack: at the upper end the error is what theory says, no less.
+    CHECK(seen.back().rmse() >= 0.95 * relative_error * (1 - 4 / std::sqrt(2.0 * p.trials)));
+}
+
+constexpr std::array<double, 3> small_coverage{0.68, 0.945, 0.985};
+constexpr std::array<double, 3> middle_coverage{0.68, 0.95, 0.99};
+constexpr std::array<double, 3> large_coverage{0.68, 0.95, 0.995};
+
+} // namespace
+
+TEST_CASE("bias, error and coverage of the bounds are as promised: 16 registers") {
+    check({4, 8'000, 0.005, 1.06, small_coverage});
+}
+TEST_CASE("bias, error and coverage of the bounds are as promised: 64 registers") {
+    check({6, 3'000, 0.002, 1.015, middle_coverage});
+}
+TEST_CASE("bias, error and coverage of the bounds are as promised: 256 registers") {
+    check({8, 1'000, 0.001, 1.01, large_coverage});
+}
+TEST_CASE("bias, error and coverage of the bounds are as promised: 1024 registers") {
+    check({10, 300, 0.001, 1.0, large_coverage});
+}
+TEST_CASE("bias, error and coverage of the bounds are as promised: 4096 registers") {
+    check({12, 60, 0.001, 1.0, large_coverage});
+}
+
+TEST_CASE("the same with trials enough to resolve a bias of 0.1 %", "[.long]") {
+    check({4, 400'000, 0.005, 1.06, small_coverage});
+    check({6, 200'000, 0.002, 1.015, middle_coverage});
+    check({8, 60'000, 0.001, 1.01, large_coverage});
+    check({10, 12'000, 0.001, 1.0, large_coverage});
+    check({12, 3'000, 0.001, 1.0, large_coverage});
+    check({14, 500, 0.001, 1.0, large_coverage});
+}
+
+TEST_CASE("numbers beyond counting, up to where 64 bits run out of hashes") {
+    // Registers drawn from their distribution: the largest of k ranks is below r + 1 with probability (1 - 2^-r)^k.
+    support::random_bits random(5);
+    for (const unsigned precision : {4u, 10u, 14u}) {
+        const std::size_t m = std::size_t{1} << precision;
+        for (const double truth : {1e6, 1e9, 1e12, 1e15, 1e18, 1e19}) {
+            errors seen;
+            for (int trial = 0; trial < (precision == 4 ? 2000 : precision == 10 ? 100 : 50); ++trial) {
+                qsketch::detail::image_writer out(qsketch::detail::image_kind::hyperloglog,
+                                                  {static_cast<std::uint8_t>(precision), 1, 0}, m + 4);
+                out.put(qsketch::hash{}.id());
+                for (std::size_t i = 0; i < m; ++i) {
+                    const double rarity = -std::log(random.unit() + 0x1p-54) * static_cast<double>(m) / truth;
+                    const double rank = std::ceil(-std::log2(rarity));
+                    out.put(static_cast<std::uint8_t>(std::clamp(rank, 0.0, 65.0 - precision)));
+                }
+                seen.note(counter::deserialize(std::move(out).finish()), truth);
+            }
+            INFO("precision " << precision << ", " << truth << " keys, bias " << seen.bias() << ", rmse "
+                              << seen.rmse());
+            const double relative_error = counter(precision).relative_error();
+            CHECK(std::abs(seen.bias()) <= 0.005 + 4 * seen.rmse() / std::sqrt(seen.trials));
+            CHECK(seen.rmse() <= 1.1 * relative_error * (1 + 4 / std::sqrt(2.0 * seen.trials)));
+            CHECK(seen.rmse() >= 0.8 * relative_error * (1 - 4 / std::sqrt(2.0 * seen.trials)));
+            if (truth > 1e18) continue; // half of all hashes are taken: still unbiased, no longer within the promise
+            const auto& coverage = precision == 4 ? small_coverage : large_coverage;
+            for (std::size_t s = 0; s < 3; ++s)
+                CHECK(seen.share_covered(s) >= coverage[s] - seen.allowance(coverage[s]));
+        }
+    }
+}
+
+TEST_CASE("the largest sparse sketches lose tokens as often as their bounds and estimate allow for") {
+    constexpr std::uint64_t n = 49'152; // the limit at precision 18; half a token is lost on average
+    constexpr int trials = 100;
+    double error = 0;
+    double lost = 0;
+    std::array<int, 3> covered{};
+    for (int trial = 0; trial < trials; ++trial) {
+        counter sketch(18);
+        std::uint64_t key = static_cast<std::uint64_t>(trial) << 32;
+        for (std::uint64_t i = 0; i < n; ++i) sketch.add(key++);
+        REQUIRE(sketch.upper_bound(3) < n + 10.0); // sparse
+        REQUIRE(sketch.lower_bound(0) <= n);
+        lost += n - sketch.lower_bound(0);
+        error += sketch.estimate() - n;
+        for (int s = 1; s <= 3; ++s) covered[static_cast<std::size_t>(s - 1)] += sketch.upper_bound(s) >= n;
+    }
+    CHECK(lost > 20); // 56 are expected
+    CHECK(std::abs(error) <= 4 * std::sqrt(0.5625 * trials));
+    const std::array<double, 3> one_sided{0.8413, 0.9772, 0.9986};
+    for (std::size_t s = 0; s < 3; ++s)
+        CHECK(covered[s] >= trials * one_sided[s] - 4 * std::sqrt(trials * one_sided[s] * (1 - one_sided[s])));
+}
+
+TEST_CASE("the upper bound of a sparse sketch is a Poisson quantile, one too high at most") {
+    counter sketch(18);
+    for (std::uint64_t i = 0; i < 49'000; ++i) {
+        sketch.add(i);
+        if (i % 700 != 0) continue;
+        const double tokens = sketch.lower_bound(0);
+        const double mean = tokens * tokens / 0x1p32;
+        for (const double sigmas : {0.5, 1.0, 2.0, 3.0, 4.0, 6.0}) {
+            const double allowed = std::floor(sketch.upper_bound(sigmas) - tokens);
+            const double unlikely = std::erfc(sigmas / std::sqrt(2.0)) / 2;
+            double quantile = 0; // the least number that is exceeded with a probability of at most `unlikely`
+            double term = mean * std::exp(-mean);
+            for (double above = -std::expm1(-mean); above > unlikely; term *= mean / (quantile + 1)) {
+                above -= term;
+                ++quantile;
+            }
+            CHECK(allowed >= quantile);
+            CHECK(allowed <= quantile + 1);
+        }
+    }
+}
