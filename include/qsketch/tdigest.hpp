@@ -14,6 +14,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <numeric>
 #include <span>
 #include <stdexcept>
 #include <string>
@@ -58,13 +59,12 @@ public:
                                         std::to_string(compression));
     }
 
-    /// Throws std::invalid_argument unless x is finite. Amortized O(log n) for n buffered values.
+    /// Throws std::invalid_argument unless x is finite. Amortized O(1).
     void add(double x) {
         if (!finite(x)) [[unlikely]]
             reject(x);
         if (buffer_.size() >= buffer_limit()) flush();
         buffer_.push_back(x + 0.0); // -0.0 becomes 0.0: equal values must have equal bits
-        include(x);
     }
 
     /// All or nothing: throws std::invalid_argument, with nothing added, if one of the values is not finite.
@@ -72,7 +72,12 @@ public:
         for (const double x : values)
             if (!finite(x)) [[unlikely]]
                 reject(x);
-        for (const double x : values) add(x);
+        while (!values.empty()) {
+            if (buffer_.size() >= buffer_limit()) flush();
+            const auto block = values.first((std::min)(values.size(), buffer_limit() - buffer_.size()));
+            for (const double x : block) buffer_.push_back(x + 0.0);
+            values = values.subspan(block.size());
+        }
     }
 
     /// The same as `weight` single adds of x, in one. Throws std::invalid_argument, with nothing added, unless x is
@@ -132,10 +137,13 @@ public:
         if (weighted_.empty()) {
             std::vector<double> scratch(buffer_.size());
             detail::sort_values(buffer_, scratch);
+            include(buffer_.front());
+            include(buffer_.back());
             centroids_ =
                 compress(detail::centroids_and_values(centroids_, buffer_), inner_cells(), count(), magnitude());
         } else {
             pool items(*this);
+            include(*this);
             centroids_ = compress(detail::sorted_items(items.sorted()), inner_cells(), count(), magnitude());
         }
         sum_ = total;
@@ -171,18 +179,28 @@ public:
     /// tdigest.test.cpp. O(log c), as quantile().
     [[nodiscard]] double cdf(double x) const {
         if (empty() || x != x) return not_a_number();
-        if (x < min_) return 0;
-        if (x >= max_) return 1;
-        return flushed([&](const tdigest& d) { return d.reconstructed().rank_of(x) / static_cast<double>(d.count()); });
+        return flushed([&](const tdigest& d) -> double {
+            if (x < d.min_) return 0;
+            if (x >= d.max_) return 1;
+            return d.reconstructed().rank_of(x) / static_cast<double>(d.count());
+        });
     }
 
     [[nodiscard]] std::uint64_t count() const noexcept { return centroids_.count() + buffer_.size() + weighted_count_; }
     [[nodiscard]] bool empty() const noexcept { return count() == 0; }
+    /// NaN if empty(). O(1) after flush(), else O(buffered values), as max() and sum().
+    [[nodiscard]] double min() const noexcept {
+        return empty() ? not_a_number() : std::accumulate(buffer_.begin(), buffer_.end(), min_, [](double a, double b) {
+            return (std::min)(a, b);
+        });
+    }
     /// NaN if empty().
-    [[nodiscard]] double min() const noexcept { return empty() ? not_a_number() : min_; }
-    /// NaN if empty().
-    [[nodiscard]] double max() const noexcept { return empty() ? not_a_number() : max_; }
-    /// The sum of all values in double arithmetic, kept within the finite range; 0 if empty(). O(1) after flush().
+    [[nodiscard]] double max() const noexcept {
+        return empty() ? not_a_number() : std::accumulate(buffer_.begin(), buffer_.end(), max_, [](double a, double b) {
+            return (std::max)(a, b);
+        });
+    }
+    /// The sum of all values in double arithmetic, kept within the finite range; 0 if empty().
     [[nodiscard]] double sum() const noexcept { return saturated(sum_ + sum_of_buffer()); }
     [[nodiscard]] double compression() const noexcept { return compression_; }
 
@@ -221,7 +239,7 @@ public:
     /// Equal in everything that serialize() writes. O(c).
     friend bool operator==(const tdigest& a, const tdigest& b) {
         return a.compression_ == b.compression_ && a.count() == b.count() && a.sum() == b.sum() &&
-               (a.empty() || (a.min_ == b.min_ && a.max_ == b.max_)) && a.outer() == b.outer();
+               (a.empty() || (a.min() == b.min() && a.max() == b.max())) && a.outer() == b.outer();
     }
 
     /// At most 44 + 16 * 1.25 * compression bytes, less where weights are all 1. Layout: docs/format.md.
@@ -232,8 +250,8 @@ public:
                                    32 + list.size() * (single ? 8 : 16));
         image.put(compression_);
         if (!empty()) {
-            image.put(min_);
-            image.put(max_);
+            image.put(min());
+            image.put(max());
             image.put(sum());
         }
         for (std::size_t i = 0; i < list.size(); ++i) image.put(list.mean(i));
@@ -301,8 +319,9 @@ private:
         max_ = (std::max)(max_, x + 0.0);
     }
     void include(const tdigest& other) noexcept {
-        min_ = (std::min)(min_, other.min_);
-        max_ = (std::max)(max_, other.max_);
+        if (other.empty()) return;
+        min_ = (std::min)(min_, other.min());
+        max_ = (std::max)(max_, other.max());
     }
 
     /// Sums end at the largest double instead of at infinity, from which no later value could bring them back.
@@ -312,8 +331,7 @@ private:
     }
 
     /// In eight lanes, in a fixed order: fast, and the same on every machine.
-    [[nodiscard]] double sum_of_buffer() const noexcept {
-        const double unit = empty() || magnitude() < 0x1p900 ? 1.0 : 0x1p-64; // so that no lane overflows
+    [[nodiscard]] double sum_of_buffer(double unit = 1) const noexcept {
         double lanes[8] = {};
         const std::size_t whole = buffer_.size() / 8 * 8;
         for (std::size_t i = 0; i < whole; i += 8)
@@ -321,6 +339,7 @@ private:
         for (std::size_t i = whole; i < buffer_.size(); ++i) lanes[i % 8] += detail::product(buffer_[i], unit);
         const double sum =
             ((lanes[0] + lanes[1]) + (lanes[2] + lanes[3])) + ((lanes[4] + lanes[5]) + (lanes[6] + lanes[7]));
+        if (!finite(sum) && unit == 1) return sum_of_buffer(0x1p-64);
         return saturated(sum / unit);
     }
 

@@ -10,6 +10,7 @@
 #include <optional>
 #include <span>
 #include <utility>
+#include <vector>
 
 namespace qsketch::inline v0::detail {
 
@@ -52,12 +53,26 @@ public:
     }
     template <class Clustering>
     void show(Clustering& pass) const {
-        std::size_t next = 0;
-        for (std::size_t i = 0; i < centroids_.size(); ++i) {
-            next += pass.push_values(values_.subspan(next), centroids_.mean(i));
-            pass.push(centroids_.at(i));
+        if (values_.size() > centroids_.count() / 16 || !pass.unscaled()) {
+            each([&](const weighted_mean& item) {
+                pass.push(item);
+                return true;
+            });
+            return;
         }
-        pass.push_values(values_.subspan(next), std::numeric_limits<double>::infinity());
+        // The values are few beside what the cells hold: a run of equal ones seldom fills a cell, and most of the work
+        // is to add up the values between one centroid and the next.
+        const double* const end = values_.data() + values_.size();
+        const double* from = values_.data();
+        for (std::size_t i = 0; i < centroids_.size(); ++i) {
+            weighted_mean c = centroids_.at(i);
+            const double* to = from;
+            while (to != end && *to < c.mean) ++to;
+            pass.push_values(from, to);
+            for (from = to; from != end && *from == c.mean && c.exact; ++from) ++c.weight;
+            pass.place(c);
+        }
+        pass.push_values(from, end);
     }
 
 private:
@@ -102,11 +117,12 @@ template <class Scale>
 class clustering {
 public:
     clustering(std::size_t cells, std::uint64_t count, double largest_magnitude)
-        : scale_(cells, static_cast<double>(count)), cells_(cells), count_(static_cast<double>(count)),
-          // Sums of values near the end of the double range are kept in smaller units, so that they cannot overflow.
-          unit_(largest_magnitude < 0x1p900 ? 1.0 : 0x1p-64) {
+        // Sums of values near the end of the double range are kept in smaller units, so that they cannot overflow.
+        : unit_(largest_magnitude < 0x1p900 ? 1.0 : 0x1p-64), edges_(cells + 1) {
+        Scale scale(cells, static_cast<double>(count));
+        for (std::size_t i = 1; i < cells; ++i) edges_[i] = static_cast<std::uint64_t>(2 * scale.edge(i));
+        edges_[cells] = 2 * count;
         out_.reserve(cells);
-        right_ = edge();
     }
 
     void push(const weighted_mean& item) {
@@ -118,64 +134,45 @@ public:
         }
     }
 
-    /// Pushes the values up to `limit`, one by one in effect; returns how many these are.
-    std::size_t push_values(std::span<const double> values, double limit) {
-        std::size_t next = 0;
-        while (next < values.size() && values[next] <= limit) {
-            push({values[next++], 1, true});
-            if (open_.weight > 0 && pending_.weight == 1 && unit_ == 1.0) next = push_bulk(values, next, limit);
+    [[nodiscard]] bool unscaled() const noexcept { return unit_ == 1.0; }
+
+    /// Places sorted values one by one in effect; a run of equal ones becomes one item where it fills the rest of a
+    /// cell, or where cells are narrow.
+    void push_values(const double* first, const double* last) {
+        while (first != last) {
+            // How many more have their middle rank in this cell, or more than that if all have.
+            const auto room = static_cast<std::int64_t>((edges_[cell_] + 1) / 2 - placed_);
+            const std::ptrdiff_t fitting = (std::min)(room, static_cast<std::int64_t>(last - first));
+            if (fitting < 2 || edges_[cell_] - edges_[cell_ - 1] < 8 || first[0] == first[fitting - 1]) {
+                const double* const run = first;
+                while (first != last && *first == *run) ++first;
+                place({*run, static_cast<std::uint64_t>(first - run), true});
+                continue;
+            }
+            if (open_.weight == 0) {
+                open_.mean = *first;
+                sum_ = 0;
+            }
+            double sum = sum_;
+            for (const double* const end = first + fitting; first != end; ++first) sum += *first;
+            sum_ = sum;
+            open_.weight += static_cast<std::uint64_t>(fitting);
+            open_.exact = false;
+            placed_ += static_cast<std::uint64_t>(fitting);
+            last_ = first[-1];
         }
-        return next;
-    }
-
-    [[nodiscard]] centroid_list finish() && {
-        if (pending_.weight > 0) place(pending_);
-        close();
-        return std::move(out_);
-    }
-
-private:
-    [[nodiscard]] double edge() noexcept { return cell_ < cells_ ? scale_.edge(cell_) : count_; }
-
-    /// Different single values that stay in the open centroid, whose cell is therefore wider than one: there is only
-    /// a sum and a count to keep. The last of them becomes the pending one.
-    [[nodiscard]] std::size_t push_bulk(std::span<const double> values, std::size_t next, double limit) noexcept {
-        const double room = (std::max)(right_ - placed_ + 0.5, 0.0); // how many have their middle rank in this cell
-        const std::size_t left = values.size() - next;
-        const std::size_t end = next + (room < static_cast<double>(left) ? static_cast<std::size_t>(room) : left);
-        const std::size_t first = next;
-        double pending = pending_.mean;
-        double last = last_;
-        double sum = sum_;
-        for (; next < end && values[next] <= limit && values[next] != pending; ++next) {
-            sum += pending;
-            last = pending;
-            pending = values[next];
-        }
-        if (next == first) return next;
-        open_.weight += next - first;
-        open_.exact = false;
-        placed_ += static_cast<double>(next - first);
-        pending_.mean = pending;
-        last_ = last;
-        sum_ = sum;
-        return next;
     }
 
     void place(const weighted_mean& item) {
-        const double weight = static_cast<double>(item.weight);
-        const double middle = placed_ + weight / 2;
-        if (middle > right_) {
+        const std::uint64_t middle = 2 * placed_ + item.weight;
+        if (middle > edges_[cell_]) {
             close();
-            while (middle > right_ && cell_ < cells_) {
-                ++cell_;
-                left_ = right_;
-                right_ = edge();
-            }
+            do ++cell_;
+            while (middle > edges_[cell_]);
         }
-        const bool heavy = weight >= right_ - left_;
+        const bool heavy = 2 * item.weight >= edges_[cell_] - edges_[cell_ - 1];
         if (heavy) close();
-        const double part = product(item.mean * unit_, weight);
+        const double part = product(item.mean * unit_, as_double(item.weight));
         if (open_.weight == 0) {
             open_ = item;
             sum_ = part;
@@ -185,29 +182,38 @@ private:
             sum_ += part;
         }
         last_ = item.mean;
-        placed_ += weight;
+        placed_ += item.weight;
         if (heavy) close();
+    }
+
+    [[nodiscard]] centroid_list finish() && {
+        if (pending_.weight > 0) place(pending_);
+        close();
+        return std::move(out_);
+    }
+
+private:
+    /// Signed integers convert in one instruction.
+    [[nodiscard]] static double as_double(std::uint64_t weight) noexcept {
+        return static_cast<double>(static_cast<std::int64_t>(weight));
     }
 
     void close() {
         if (open_.weight == 0) return;
         if (last_ > open_.mean) {
-            const double mean = sum_ / static_cast<double>(open_.weight) / unit_;
+            const double mean = sum_ / product(as_double(open_.weight), unit_);
             open_.mean = (std::min)((std::max)(mean, open_.mean), last_); // rounding must not break the order
         }
         out_.append(open_);
         open_.weight = 0;
     }
 
-    Scale scale_;
-    std::size_t cells_;
-    double count_;
     double unit_;
+    // Twice the right end of every cell, rounded down: twice a middle rank is a whole number, so that integers decide.
+    std::vector<std::uint64_t> edges_;
     centroid_list out_;
     std::size_t cell_ = 1;
-    double left_ = 0;
-    double right_ = 0;
-    double placed_ = 0;
+    std::uint64_t placed_ = 0;
     weighted_mean pending_{0, 0, false}; // equal exact items, until another one comes
     weighted_mean open_{0, 0, false};
     double sum_ = 0;
