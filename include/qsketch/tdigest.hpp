@@ -3,6 +3,7 @@
 #include <qsketch/detail/centroid_list.hpp>
 #include <qsketch/detail/clustering.hpp>
 #include <qsketch/detail/image.hpp>
+#include <qsketch/detail/item_pool.hpp>
 #include <qsketch/detail/reconstruction.hpp>
 #include <qsketch/detail/sort_values.hpp>
 #include <qsketch/error.hpp>
@@ -59,22 +60,26 @@ public:
                                         std::to_string(compression));
     }
 
-    /// Throws std::invalid_argument unless x is finite. Amortized O(1).
+    /// Throws std::invalid_argument, with nothing added, unless x is finite and the count stays within max_count.
+    /// Amortized O(1).
     void add(double x) {
         if (!finite(x)) [[unlikely]]
             reject(x);
-        if (buffer_.size() >= buffer_limit()) flush();
+        if (buffer_.size() >= room_) [[unlikely]]
+            make_room(1);
         buffer_.push_back(x + 0.0); // -0.0 becomes 0.0: equal values must have equal bits
     }
 
-    /// All or nothing: throws std::invalid_argument, with nothing added, if one of the values is not finite.
+    /// All or nothing: throws std::invalid_argument, with nothing added, if one of the values is not finite or the
+    /// count would exceed max_count.
     void add(std::span<const double> values) {
         for (const double x : values)
             if (!finite(x)) [[unlikely]]
                 reject(x);
+        require_room(values.size());
         while (!values.empty()) {
-            if (buffer_.size() >= buffer_limit()) flush();
-            const auto block = values.first((std::min)(values.size(), buffer_limit() - buffer_.size()));
+            if (buffer_.size() >= room_) make_room(values.size());
+            const auto block = values.first((std::min)(values.size(), room_ - buffer_.size()));
             for (const double x : block) buffer_.push_back(x + 0.0);
             values = values.subspan(block.size());
         }
@@ -86,11 +91,12 @@ public:
         if (!finite(x)) reject(x);
         if (weight == 0) throw std::invalid_argument("tdigest: weight must be positive, got 0");
         require_room(weight);
+        if (weighted_.size() >= inner_cells()) fold();
         weighted_.push_back({x + 0.0, weight, true});
         weighted_count_ += weight;
         sum_ = saturated(sum_ + saturated(detail::product(x, static_cast<double>(weight))));
         include(x);
-        if (weighted_.size() >= inner_cells()) flush();
+        measure_room();
     }
 
     /// Adds all that `other` holds, buffered values included; `other` may be *this. The compression stays.
@@ -113,12 +119,15 @@ public:
         tdigest merged(compression_);
         merged.include(*this);
         std::vector<double> sums{sum()};
-        pool items(*this);
+        unsigned rounds = rounds_;
+        detail::item_pool items;
+        pour_into(items);
         for (const tdigest* other : others) {
             if (other->empty()) continue;
-            items.add(*other);
+            other->pour_into(items);
             merged.include(*other);
             sums.push_back(other->sum());
+            rounds = (std::max)(rounds, other->rounds_);
         }
         std::sort(sums.begin(), sums.end()); // the order of the arguments must not show
         merged.sum_ = sums[0];
@@ -127,29 +136,18 @@ public:
             compress(detail::sorted_items(items.sorted()), inner_cells(), count() + added, merged.magnitude());
         merged.buffer_.swap(buffer_); // keeps the allocation
         merged.buffer_.clear();
+        merged.count_round(rounds);
+        merged.measure_room();
         *this = std::move(merged);
     }
 
-    /// Folds the buffered values in, so that queries need not. Changes no answer.
+    /// Folds the buffered values in and prepares the answers, so that queries need not. Changes no answer.
     void flush() {
-        if (buffer_.empty() && weighted_.empty()) return;
-        const double total = sum();
-        if (weighted_.empty()) {
-            std::vector<double> scratch(buffer_.size());
-            detail::sort_values(buffer_, scratch);
-            include(buffer_.front());
-            include(buffer_.back());
-            centroids_ =
-                compress(detail::centroids_and_values(centroids_, buffer_), inner_cells(), count(), magnitude());
-        } else {
-            pool items(*this);
-            include(*this);
-            centroids_ = compress(detail::sorted_items(items.sorted()), inner_cells(), count(), magnitude());
-        }
-        sum_ = total;
-        buffer_.clear();
-        weighted_.clear();
-        weighted_count_ = 0;
+        fold();
+        if (empty() || !answers_.empty()) return;
+        detail::centroid_list answers = answering();
+        edges_ = detail::reconstruction(answers, min_, max_).edges();
+        answers_ = std::move(answers);
     }
 
     /// The value at rank q * count(): the smallest x with cdf(x) >= q; min() for q = 0. NaN if empty().
@@ -158,7 +156,7 @@ public:
     [[nodiscard]] double quantile(double q) const {
         require_quantile(q);
         if (empty()) return not_a_number();
-        return flushed([&](const tdigest& d) { return d.quantile_of_flushed(q); });
+        return answered([&](const detail::reconstruction& r) { return quantile_of(r, q); });
     }
 
     /// answers[i] = quantile(qs[i]), with at most one flush. Throws std::invalid_argument, with `answers` unchanged,
@@ -168,9 +166,12 @@ public:
             throw std::invalid_argument("tdigest: " + std::to_string(qs.size()) + " quantiles asked, room for " +
                                         std::to_string(answers.size()));
         for (const double q : qs) require_quantile(q);
-        flushed([&](const tdigest& d) {
-            for (std::size_t i = 0; i < qs.size(); ++i)
-                answers[i] = d.empty() ? not_a_number() : d.quantile_of_flushed(qs[i]);
+        if (empty()) {
+            std::fill(answers.begin(), answers.end(), not_a_number());
+            return;
+        }
+        answered([&](const detail::reconstruction& r) {
+            for (std::size_t i = 0; i < qs.size(); ++i) answers[i] = quantile_of(r, qs[i]);
             return 0;
         });
     }
@@ -179,10 +180,10 @@ public:
     /// tdigest.test.cpp. O(log c), as quantile().
     [[nodiscard]] double cdf(double x) const {
         if (empty() || x != x) return not_a_number();
-        return flushed([&](const tdigest& d) -> double {
-            if (x < d.min_) return 0;
-            if (x >= d.max_) return 1;
-            return d.reconstructed().rank_of(x) / static_cast<double>(d.count());
+        return answered([&](const detail::reconstruction& r) -> double {
+            if (x < r.min()) return 0;
+            if (x >= r.max()) return 1;
+            return r.rank_of(x) / static_cast<double>(count());
         });
     }
 
@@ -223,17 +224,20 @@ public:
     /// Keeps the compression and the allocated memory.
     void clear() noexcept {
         centroids_.clear();
+        forget_answers();
         buffer_.clear();
         weighted_.clear();
         weighted_count_ = 0;
+        measure_room();
+        rounds_ = 0;
         sum_ = 0;
         min_ = std::numeric_limits<double>::infinity();
         max_ = -min_;
     }
 
     [[nodiscard]] std::size_t memory_bytes() const noexcept {
-        return sizeof *this + centroids_.memory_bytes() + buffer_.capacity() * sizeof(double) +
-               weighted_.capacity() * sizeof(item);
+        return sizeof *this + centroids_.memory_bytes() + answers_.memory_bytes() +
+               (edges_.capacity() + buffer_.capacity()) * sizeof(double) + weighted_.capacity() * sizeof(item);
     }
 
     /// Equal in everything that serialize() writes. O(c).
@@ -280,6 +284,9 @@ public:
         result.sum_ = image.take_double();
         image.require(finite(result.min_) && finite(result.max_) && finite(result.sum_) && result.min_ <= result.max_,
                       "has a minimum, maximum and sum that are not finite, or not in order");
+        image.require((result.min_ != 0 || !std::signbit(result.min_)) &&
+                          (result.max_ != 0 || !std::signbit(result.max_)),
+                      "has a negative zero");
         const std::size_t size = image.remaining() / (single ? 8 : 16);
         image.require(size > 0 && size <= result.outer_cells(),
                       "has no centroids, or more than its compression allows");
@@ -290,6 +297,7 @@ public:
 
 private:
     using item = detail::weighted_mean;
+    static constexpr unsigned many_rounds = 4;
 
     [[nodiscard]] static constexpr double not_a_number() noexcept { return std::numeric_limits<double>::quiet_NaN(); }
     /// By its bits: comparisons may be optimized on the assumption that there are no infinities.
@@ -343,83 +351,102 @@ private:
         return saturated(sum / unit);
     }
 
-    /// Everything that some digests hold, as sorted runs to be merged.
-    class pool {
-    public:
-        explicit pool(const tdigest& first) { add(first); }
-        void add(const tdigest& d) {
-            items_.reserve(items_.size() + d.centroids_.size() + d.weighted_.size() + d.buffer_.size());
-            for (std::size_t i = 0; i < d.centroids_.size(); ++i) items_.push_back(d.centroids_.at(i));
-            close_run();
-            for (const double x : d.buffer_) items_.push_back({x, 1, true});
-            items_.insert(items_.end(), d.weighted_.begin(), d.weighted_.end());
-            close_run();
-        }
-        [[nodiscard]] std::span<const item> sorted() {
-            while (ends_.size() > 1) {
-                std::vector<std::size_t> longer;
-                std::size_t start = 0;
-                for (std::size_t i = 0; i + 1 < ends_.size(); i += 2) {
-                    std::inplace_merge(at(start), at(ends_[i]), at(ends_[i + 1]));
-                    longer.push_back(start = ends_[i + 1]);
-                }
-                if (ends_.size() % 2 == 1) longer.push_back(ends_.back());
-                ends_.swap(longer);
-            }
-            return items_;
-        }
-
-    private:
-        [[nodiscard]] auto at(std::size_t i) { return items_.begin() + static_cast<std::ptrdiff_t>(i); }
-        void close_run() {
-            const std::size_t start = ends_.empty() ? 0 : ends_.back();
-            if (items_.size() == start) return;
-            // Centroids are in order but for ties, whose order has to be everybody's.
-            if (!std::is_sorted(at(start), items_.end())) std::sort(at(start), items_.end());
-            ends_.push_back(items_.size());
-        }
-        std::vector<item> items_;
-        std::vector<std::size_t> ends_;
-    };
-
     /// At most `limit` centroids: the items themselves if they fit once equal ones are joined, else clustered on a grid
     /// of `limit` cells. Heavy items can make more centroids than cells; then a coarser grid is taken.
     template <class Items>
     [[nodiscard]] static detail::centroid_list compress(const Items& items, std::size_t limit, std::uint64_t count,
                                                         double magnitude) {
         if (auto joined = detail::join(items, limit)) return *std::move(joined);
-        for (std::size_t cells = limit;; cells -= cells / 8) {
+        for (std::size_t cells = limit;; cells -= (std::max)(cells / 8, std::size_t{1})) {
             detail::clustering<Scale> pass(cells, count, magnitude);
             items.show(pass);
             if (auto clustered = std::move(pass).finish(); clustered.size() <= limit) return clustered;
         }
     }
 
+    void pour_into(detail::item_pool& items) const { items.add(centroids_, buffer_, weighted_); }
+
+    /// Folds buffered and weighted values into the centroids.
+    void fold() {
+        if (buffer_.empty() && weighted_.empty()) return;
+        const double total = sum();
+        if (weighted_.empty()) {
+            std::vector<double> scratch(buffer_.size());
+            detail::sort_values(buffer_, scratch);
+            include(buffer_.front());
+            include(buffer_.back());
+            centroids_ =
+                compress(detail::centroids_and_values(centroids_, buffer_), inner_cells(), count(), magnitude());
+        } else {
+            detail::item_pool items;
+            pour_into(items);
+            include(*this);
+            centroids_ = compress(detail::sorted_items(items.sorted()), inner_cells(), count(), magnitude());
+        }
+        count_round(rounds_);
+        sum_ = total;
+        buffer_.clear();
+        weighted_.clear();
+        weighted_count_ = 0;
+        forget_answers();
+        measure_room();
+    }
+
+    void make_room(std::uint64_t wanted) {
+        require_room(wanted);
+        fold();
+    }
+    void measure_room() noexcept {
+        room_ = (std::min)(buffer_limit(), static_cast<std::size_t>(max_count - centroids_.count() - weighted_count_));
+    }
+    void forget_answers() noexcept {
+        answers_.clear();
+        edges_.clear();
+    }
+
     /// Calls ask(digest without buffered values).
     template <class Ask>
-    auto flushed(const Ask& ask) const {
+    auto folded(const Ask& ask) const {
         if (buffer_.empty() && weighted_.empty()) return ask(*this);
         tdigest copy(*this);
-        copy.flush();
+        copy.fold();
         return ask(std::as_const(copy));
     }
 
-    /// The centroids at the public size.
-    [[nodiscard]] detail::centroid_list outer() const {
-        return flushed([](const tdigest& d) {
-            if (d.centroids_.size() <= d.outer_cells()) return d.centroids_;
-            return compress(detail::centroids_and_values(d.centroids_, {}), d.outer_cells(), d.count(), d.magnitude());
+    /// Calls ask(the quantile function), for a digest that is not empty.
+    template <class Ask>
+    auto answered(const Ask& ask) const {
+        return folded([&](const tdigest& d) {
+            if (!d.answers_.empty()) return ask(detail::reconstruction(d.answers_, d.min_, d.max_, d.edges_));
+            const detail::centroid_list list = d.answering();
+            return ask(detail::reconstruction(list, d.min_, d.max_));
         });
     }
 
-    [[nodiscard]] detail::reconstruction reconstructed() const noexcept { return {centroids_, min_, max_}; }
+    /// The centroids that answer. The inner ones are narrow, and what they took in at different times overlaps: from
+    /// a few rounds of clustering on they err more than those of the public size, in which that evens out.
+    [[nodiscard]] detail::centroid_list answering() const { return rounds_ < many_rounds ? centroids_ : public_size(); }
 
-    [[nodiscard]] double quantile_of_flushed(double q) const noexcept {
-        if (q == 0) return min_;
-        if (q == 1) return max_;
+    /// Counts a round of clustering, after it; exact centroids come out of none.
+    void count_round(unsigned rounds_before) noexcept {
+        rounds_ = centroids_.all_exact() ? 0 : (std::min)(rounds_before + 1, many_rounds);
+    }
+
+    [[nodiscard]] detail::centroid_list public_size() const {
+        if (centroids_.size() <= outer_cells()) return centroids_;
+        return compress(detail::centroids_and_values(centroids_, {}), outer_cells(), count(), magnitude());
+    }
+
+    /// The centroids to be written.
+    [[nodiscard]] detail::centroid_list outer() const {
+        return folded([](const tdigest& d) { return d.public_size(); });
+    }
+
+    [[nodiscard]] static double quantile_of(const detail::reconstruction& r, double q) noexcept {
+        if (q == 0) return r.min();
+        if (q == 1) return r.max();
         // A hair less: q = k / n must give the k-th of n values also where the product is rounded up.
-        const double rank = q * static_cast<double>(count()) * (1 - 0x1p-51);
-        return reconstructed().value_at(rank);
+        return r.value_at(q * r.count() * (1 - 0x1p-51));
     }
 
     void read_centroids(detail::image_reader& image, std::size_t size, bool single) {
@@ -431,6 +458,7 @@ private:
             const item c{std::bit_cast<double>(means[i]), single ? 1 : weights[i] >> 1,
                          single || (weights[i] & 1) != 0};
             image.require(c.mean >= previous && c.mean <= max_, "has means that are not ascending from min to max");
+            image.require(c.mean != 0 || !std::signbit(c.mean), "has a negative zero");
             image.require(c.weight > 0 && c.weight <= max_count - count(),
                           "has a weight of 0, or more than 2^53 values");
             image.require(c.weight > 1 || c.exact, "has a single value that is not marked exact");
@@ -438,14 +466,19 @@ private:
             centroids_.append(c);
             previous = c.mean;
         }
+        rounds_ = centroids_.all_exact() ? 0 : many_rounds;
         image.require(single || !all_single, "writes out weights that are all 1");
-        image.require(!centroids_.exact(0) || centroids_.mean(0) == min_, "has a minimum that its first value is not");
-        image.require(!centroids_.exact(size - 1) || previous == max_, "has a maximum that its last value is not");
+        measure_room();
     }
 
     double compression_;
     detail::centroid_list centroids_;
+    unsigned rounds_ = 0; // of clustering that the centroids went through, up to many_rounds
+    // What answers queries, and the values between its cells: kept by flush(), else made for each query.
+    detail::centroid_list answers_;
+    std::vector<double> edges_;
     std::vector<double> buffer_;
+    std::size_t room_ = buffer_limit(); // how far the buffer may fill
     std::vector<item> weighted_;
     std::uint64_t weighted_count_ = 0;
     double sum_ = 0;

@@ -229,6 +229,15 @@ using sketch_types =
                qsketch::sliding_window<qsketch::tdigest<>>,
                qsketch::sliding_window<qsketch::hyperloglog<std::uint64_t>>>;
 
+/// The index of a sketch in a list of types.
+template <class Sketch, class First, class... Others>
+constexpr std::size_t place_of(std::tuple<First, Others...>*) {
+    if constexpr (std::same_as<Sketch, First>)
+        return 0;
+    else
+        return 1 + place_of<Sketch>(static_cast<std::tuple<Others...>*>(nullptr));
+}
+
 template <class Sketch>
 constexpr bool is_window = false;
 template <class Inner, class Clock>

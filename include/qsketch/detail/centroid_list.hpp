@@ -36,6 +36,12 @@ public:
     [[nodiscard]] std::uint64_t count() const noexcept { return ends_.empty() ? 0 : ends_.back() >> 1; }
     [[nodiscard]] weighted_mean at(std::size_t i) const noexcept { return {mean(i), weight(i), exact(i)}; }
 
+    [[nodiscard]] bool all_exact() const noexcept {
+        std::uint64_t marks = 1;
+        for (const std::uint64_t end : ends_) marks &= end;
+        return marks == 1;
+    }
+
     /// Index of the centroid that holds the value of rank `rank` in (0, count]: the first whose end reaches it.
     [[nodiscard]] std::size_t at_rank(double rank) const noexcept {
         return partition(ends_.size(), [&](std::size_t i) { return static_cast<double>(end(i)) < rank; });

@@ -1,29 +1,14 @@
 #pragma once
 
-#include <array>
+#include <qsketch/detail/register_sum.hpp>
+
 #include <cmath>
-#include <cstddef>
 #include <cstdint>
 #include <limits>
-#include <span>
 
 /// From HyperLogLog registers to an estimate, by + - * / and sqrt alone: no tables, no ranges to switch between, and
 /// the same bits on every machine (every product that feeds a sum is exact, so contracting it changes nothing).
 namespace qsketch::inline v0::detail {
-
-/// How many registers hold each value; a register of precision p holds 0 .. 65 - p.
-using register_histogram = std::array<std::uint32_t, 64>;
-
-/// Four partial histograms, because runs of equal registers would make one counter wait for itself.
-[[nodiscard]] inline register_histogram histogram_of(std::span<const std::uint8_t> registers) noexcept {
-    std::array<register_histogram, 4> parts{};
-    for (std::size_t i = 0; i < registers.size(); i += parts.size()) // there are at least 16, a power of two
-        for (std::size_t part = 0; part < parts.size(); ++part) ++parts[part][registers[i + part]];
-    register_histogram all{};
-    for (std::size_t value = 0; value < all.size(); ++value)
-        all[value] = parts[0][value] + parts[1][value] + parts[2][value] + parts[3][value];
-    return all;
-}
 
 /// x + sum over k >= 1 of x^(2^k) 2^(k-1): what the registers that are still zero contribute. Infinite at 1.
 [[nodiscard]] inline double hll_sigma(double x) noexcept {
@@ -58,14 +43,13 @@ inline constexpr double hll_variance = 1.0794415416798357;
 /// Infinite if every register is at its largest value, which no realistic number of keys achieves.
 /// Test: hyperloglog_accuracy.test.cpp. Source: Ertl 2017, arXiv 1702.01284, the improved raw estimation algorithm;
 /// the interpolation between the two ends by the square of the filled share is ours, fitted to simulation.
-[[nodiscard]] inline double hll_estimate(const register_histogram& counts, unsigned precision) noexcept {
+[[nodiscard]] inline double hll_estimate(const register_sum& registers, unsigned precision) noexcept {
     const double m = static_cast<double>(std::uint32_t{1} << precision);
-    const unsigned largest = 65 - precision;
-    double sum = m * hll_tau(1.0 - counts[largest] / m);
-    for (unsigned value = largest - 1; value > 0; --value) sum = 0.5 * (sum + counts[value]);
-    sum += m * hll_sigma(counts[0] / m);
+    const double unit = static_cast<double>(std::uint64_t{1} << (64 - precision));
+    const double weight = static_cast<double>(registers.weight) + m * hll_tau(1.0 - registers.full / m);
+    const double sum = weight / unit + m * hll_sigma(registers.zeros / m);
     constexpr double half_over_ln2 = 0.7213475204444817;
-    const double filled = m - counts[0];
+    const double filled = m - registers.zeros;
     const double variance = 0.5 + filled * filled / (m * m / (hll_variance - 0.5));
     return half_over_ln2 * m * m / sum / (1.0 + variance / m);
 }

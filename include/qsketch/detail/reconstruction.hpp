@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <span>
+#include <vector>
 
 namespace qsketch::inline v0::detail {
 
@@ -18,10 +20,23 @@ namespace qsketch::inline v0::detail {
 /// Departs from them where a neighbour is exact: its outermost value is known, so it counts as a cell of width one.
 class reconstruction {
 public:
-    reconstruction(const centroid_list& centroids, double min, double max) noexcept
-        : centroids_(centroids), min_(min), max_(max),
+    /// `edges`: as edges() gave them, or nothing, to work them out for each answer.
+    reconstruction(const centroid_list& centroids, double min, double max, std::span<const double> edges = {}) noexcept
+        : centroids_(centroids), min_(min), max_(max), edges_(edges),
           // Differences between values near the ends of the double range need room: work on a fraction there.
           unit_((std::max)(std::fabs(min), std::fabs(max)) < 0x1p900 ? 1.0 : 0x1p-64) {}
+
+    [[nodiscard]] double min() const noexcept { return min_; }
+    [[nodiscard]] double max() const noexcept { return max_; }
+    [[nodiscard]] double count() const noexcept { return static_cast<double>(centroids_.count()); }
+
+    /// The values between neighbouring centroids.
+    [[nodiscard]] std::vector<double> edges() const {
+        std::vector<double> all(centroids_.size() - 1);
+        for (std::size_t i = 0; i < all.size(); ++i)
+            all[i] = centroids_.exact(i) && centroids_.exact(i + 1) ? 0 : edge(i); // between steps nobody asks
+        return all;
+    }
 
     /// The value at a rank in (0, count].
     [[nodiscard]] double value_at(double rank) const noexcept {
@@ -93,8 +108,8 @@ private:
 
     [[nodiscard]] parabola shape(std::size_t i) const noexcept {
         const double mean = centroids_.mean(i) * unit_;
-        const double left = i == 0 ? min_ * unit_ : edge(i - 1);
-        const double right = i + 1 == centroids_.size() ? max_ * unit_ : edge(i);
+        const double left = i == 0 ? min_ * unit_ : edge_at(i - 1);
+        const double right = i + 1 == centroids_.size() ? max_ * unit_ : edge_at(i);
         return {left, mean, right};
     }
 
@@ -106,6 +121,8 @@ private:
     [[nodiscard]] cell at(std::size_t i) const noexcept {
         return {centroids_.mean(i) * unit_, centroids_.exact(i) ? 1.0 : static_cast<double>(centroids_.weight(i))};
     }
+
+    [[nodiscard]] double edge_at(std::size_t i) const noexcept { return edges_.empty() ? edge(i) : edges_[i]; }
 
     /// The value between centroids i and i + 1. Beyond the ends lie the extremes, each a cell of width one.
     [[nodiscard]] double edge(std::size_t i) const noexcept {
@@ -137,6 +154,7 @@ private:
     const centroid_list& centroids_;
     double min_;
     double max_;
+    std::span<const double> edges_;
     double unit_;
 };
 

@@ -1,38 +1,59 @@
 #pragma once
 
 #include <algorithm>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <iterator>
+#include <span>
+#include <utility>
 #include <vector>
 
 namespace qsketch::inline v0::detail {
 
-/// A set of nonzero 32-bit tokens with well mixed low bits: open addressing, linear probing, the low bits are the slot.
-/// It grows with its content, allocates nothing while empty, and is never more than three quarters full.
+/// A set of nonzero 32-bit tokens that are random, adversaries apart, in their low 27 bits: open addressing with linear
+/// probing. It grows with its content, allocates nothing while empty, and is never more than three quarters full.
+///
+/// A slot is the top bits of token * multiplier. Tokens chosen to meet in a few slots would make every search walk past
+/// all of them; so the first one that comes to lie too far from its slot has the table laid out anew, by the next
+/// multiplier. What the set answers does not depend on it.
 class token_set {
 public:
+    token_set() = default;
+
+    /// Of distinct tokens in any order, at most `limit` of them.
+    token_set(std::span<const std::uint32_t> tokens, std::size_t limit) : size_(tokens.size()) {
+        if (tokens.empty()) return;
+        std::size_t slots = larger(0, limit);
+        while (capacity(slots) < tokens.size()) slots = larger(slots, limit);
+        table_ = laid_out(slots, first_multiplier, tokens);
+    }
+
     /// False, and nothing changes, if `token` is new while the set holds `limit` tokens already.
-    /// `limit` is 3 * 2^k and the same in every call; the set then never has more than 4 * 2^k slots.
+    /// `limit` is 3 * 2^k and always the same; the set then never has more than 4 * 2^k slots.
     /// Throws std::bad_alloc, and nothing changes.
     [[nodiscard]] bool insert(std::uint32_t token, std::size_t limit) {
-        std::size_t slot = 0;
-        if (!slots_.empty()) {
-            slot = find(slots_, token);
-            if (slots_[slot] == token) return true;
+        std::size_t slot = nowhere;
+        if (size_ > 0) {
+            slot = table_.find(token);
+            if (slot != nowhere && table_.slots[slot] == token) return true;
         }
         if (size_ == limit) return false;
-        if (size_ == slots_.size() / 4 * 3) {
-            grow(limit / 3 * 4);
-            slot = find(slots_, token);
+        const bool full = size_ == capacity(table_.slots.size());
+        if (full || slot == nowhere) {
+            auto tokens = all();
+            tokens.push_back(token);
+            table_ =
+                laid_out(full ? larger(table_.slots.size(), limit) : table_.slots.size(), table_.multiplier, tokens);
+        } else {
+            table_.slots[slot] = token;
         }
-        slots_[slot] = token;
         ++size_;
         return true;
     }
 
     [[nodiscard]] std::size_t size() const noexcept { return size_; }
-    [[nodiscard]] std::size_t memory_bytes() const noexcept { return slots_.capacity() * sizeof(std::uint32_t); }
+    [[nodiscard]] std::size_t memory_bytes() const noexcept { return table_.slots.capacity() * sizeof(std::uint32_t); }
 
     /// Calls `visit` with each token, in an order that depends on the history; ends early when it returns false.
     ///
@@ -41,44 +62,77 @@ public:
     template <class Visit>
     bool all_of(Visit visit) const {
         constexpr std::size_t hop = 0x9e3779b1; // odd, so that every slot has its turn; 2^32 / golden ratio, so spread
-        const std::size_t mask = slots_.size() - 1;
-        for (std::size_t i = 0; i < slots_.size(); ++i)
-            if (const auto token = slots_[(i * hop) & mask]; token != 0 && !visit(token)) return false;
+        const std::size_t mask = table_.slots.size() - 1;
+        for (std::size_t i = 0; i < table_.slots.size(); ++i)
+            if (const auto token = table_.slots[(i * hop) & mask]; token != 0 && !visit(token)) return false;
         return true;
     }
 
     [[nodiscard]] std::vector<std::uint32_t> sorted() const {
-        std::vector<std::uint32_t> tokens;
-        tokens.reserve(size_);
-        std::copy_if(slots_.begin(), slots_.end(), std::back_inserter(tokens), [](auto token) { return token != 0; });
+        auto tokens = all();
         std::sort(tokens.begin(), tokens.end());
         return tokens;
     }
 
     friend bool operator==(const token_set& a, const token_set& b) noexcept {
-        return a.size_ == b.size_ &&
-               a.all_of([&b](std::uint32_t token) { return b.slots_[find(b.slots_, token)] == token; });
+        return a.size_ == b.size_ && a.all_of([&b](std::uint32_t token) {
+            const std::size_t slot = b.table_.find(token);
+            return slot != nowhere && b.table_.slots[slot] == token;
+        });
     }
 
 private:
-    using table = std::vector<std::uint32_t>;
+    static constexpr std::size_t nowhere = ~std::size_t{0};
+    /// Random tokens do not get there: at three quarters, a walk of k slots has a probability of 0.963^k at most.
+    static constexpr std::size_t longest_walk = 512;
+    /// Puts the low 27 bits on top, so that the table is nearly in order and quickly sorted.
+    static constexpr std::uint32_t first_multiplier = 32;
 
-    /// Where `token` is, or the free slot where it belongs; there is one, as the table is never full.
-    [[nodiscard]] static std::size_t find(const table& slots, std::uint32_t token) noexcept {
-        const std::size_t mask = slots.size() - 1;
-        std::size_t slot = token & mask;
-        while (slots[slot] != 0 && slots[slot] != token) slot = (slot + 1) & mask;
-        return slot;
+    struct table {
+        std::vector<std::uint32_t> slots; // a power of two; 0 is free
+        std::uint32_t multiplier = first_multiplier;
+        int shift = 0;
+
+        /// Where `token` is, or the free slot where it belongs, or nowhere if that is too far.
+        [[nodiscard]] std::size_t find(std::uint32_t token) const noexcept {
+            const std::uint32_t* const at = slots.data();
+            const std::size_t mask = slots.size() - 1;
+            std::size_t slot = (token * multiplier) >> shift;
+            for (std::size_t walked = 0; at[slot] != 0 && at[slot] != token; slot = (slot + 1) & mask)
+                if (++walked > longest_walk) return nowhere;
+            return slot;
+        }
+    };
+
+    [[nodiscard]] static std::size_t capacity(std::size_t slots) noexcept { return slots / 4 * 3; }
+
+    [[nodiscard]] static std::size_t larger(std::size_t slots, std::size_t limit) noexcept {
+        return (std::min)(slots == 0 ? std::size_t{16} : slots * 4, limit / 3 * 4);
     }
 
-    void grow(std::size_t most) {
-        table larger((std::min)(slots_.empty() ? std::size_t{16} : slots_.size() * 4, most));
-        for (const std::uint32_t token : slots_)
-            if (token != 0) larger[find(larger, token)] = token;
-        slots_.swap(larger);
+    [[nodiscard]] static table laid_out(std::size_t slots, std::uint32_t multiplier,
+                                        std::span<const std::uint32_t> tokens) {
+        table made{std::vector<std::uint32_t>(slots), multiplier, 32 - std::countr_zero(slots)};
+        while (!std::all_of(tokens.begin(), tokens.end(), [&made](std::uint32_t token) {
+            const std::size_t slot = made.find(token);
+            if (slot != nowhere) made.slots[slot] = token;
+            return slot != nowhere;
+        })) {
+            std::fill(made.slots.begin(), made.slots.end(), 0);
+            made.multiplier = (made.multiplier | 1) * 0x9e3779b1;
+        }
+        return made;
     }
 
-    table slots_;
+    [[nodiscard]] std::vector<std::uint32_t> all() const {
+        std::vector<std::uint32_t> tokens;
+        tokens.reserve(size_ + 1);
+        std::copy_if(table_.slots.begin(), table_.slots.end(), std::back_inserter(tokens),
+                     [](std::uint32_t token) { return token != 0; });
+        return tokens;
+    }
+
+    table table_;
     std::size_t size_ = 0;
 };
 
