@@ -54,27 +54,6 @@ Sketch filled(std::uint32_t width, std::uint32_t depth, uint64_t first, uint64_t
 
 } // namespace
 
-TEST_CASE("columns are pinned, because images depend on them") {
-    using qsketch::detail::count_min_column;
-    // hash = high:low; the sum low + row * (high | 1) wraps in 32 bits and scales to the width.
-    CHECK(count_min_column(0x00000000'00000000, 0, 1000) == 0);
-    CHECK(count_min_column(0x00000000'80000000, 0, 1000) == 500);
-    CHECK(count_min_column(0x40000000'80000000, 1, 1000) == 750);
-    CHECK(count_min_column(0x40000000'80000000, 2, 1000) == 0);
-    CHECK(count_min_column(0xffffffff'ffffffff, 0, 1u << 31) == 0x7fffffff);
-    CHECK(count_min_column(0xffffffff'ffffffff, 1, 1u << 31) == 0x7fffffff);
-    CHECK(count_min_column(0x01234567'89abcdef, 3, 4096) == 2257);
-    CHECK(count_min_column(0x00000000'00000000, 3, 1u << 31) == 1);
-    CHECK(count_min_column(0x01234567'89abcdef, 63, 1) == 0);
-    const auto columns = [](uint64_t hash) {
-        std::vector<std::uint32_t> all;
-        for (std::uint32_t row = 0; row < 5; ++row) all.push_back(count_min_column(hash, row, 1000));
-        return all;
-    };
-    CHECK(columns(qsketch::hash()(uint64_t{42})) == std::vector<std::uint32_t>{487, 518, 549, 580, 611});
-    CHECK(columns(qsketch::hash()(std::string_view("qsketch"))) == std::vector<std::uint32_t>{935, 508, 81, 654, 226});
-}
-
 TEST_CASE("dimensions are the smallest that keep the promised error") {
     const auto size = plain_sketch::dimensions_for(0.001, 0.01);
     CHECK(size == plain_sketch::dimensions{2719, 5});
@@ -132,19 +111,6 @@ TEST_CASE("strings are keys by content") {
     sketch.add("apple", 3);
     sketch.add(std::string("apple"));
     CHECK(sketch.estimate(std::string_view("apples").substr(0, 5)) == 4);
-}
-
-TEMPLATE_TEST_CASE("a batch leaves the state of single adds", "", plain_sketch, tight_sketch, small_sketch) {
-    for (const std::size_t size : std::vector<std::size_t>{0, 1, 63, 64, 65, 1000}) {
-        TestType batch({.width = 37, .depth = 3});
-        TestType single = batch;
-        std::vector<uint64_t> keys;
-        for (std::size_t i = 0; i < size; ++i) keys.push_back(i * i % 23);
-        batch.add(keys);
-        for (const uint64_t key : keys) single.add(key);
-        CHECK(batch == single);
-        CHECK(batch.total() == size);
-    }
 }
 
 TEMPLATE_TEST_CASE("merge adds, commutes, associates and has a neutral element", "", plain_sketch, tight_sketch,

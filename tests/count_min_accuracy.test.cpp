@@ -133,30 +133,32 @@ TEMPLATE_TEST_CASE("estimates of full counters are still upper bounds", "", plai
     measure(sketch, with_absent_keys(in.truth));
 }
 
-TEST_CASE("where equally heavy keys fill the bound, errors stay within the documented sum of two chances") {
+TEST_CASE("where equally heavy keys fill the bound, it is exceeded for a share of at most delta") {
     // The least favourable stream known: as many equal keys as can each exceed the bound on their own, so that to meet
-    // one of them in every row is an error.
+    // one of them in every row is an error. Rows that move together show here first, in narrow and in deep tables.
     struct shape {
         std::uint32_t width, depth;
     };
-    for (const auto [width, depth] :
-         {shape{64, 1}, shape{64, 2}, shape{64, 5}, shape{64, 10}, shape{64, 20}, shape{128, 7}, shape{272, 7},
-          shape{272, 14}, shape{1024, 7}, shape{1024, 14}, shape{2719, 4}}) {
+    for (const auto [width, depth] : {shape{3, 4}, shape{8, 4}, shape{16, 7}, shape{32, 7}, shape{64, 1}, shape{64, 2},
+                                      shape{64, 5}, shape{64, 10}, shape{64, 14}, shape{100, 9}, shape{128, 7},
+                                      shape{272, 7}, shape{272, 14}, shape{1024, 7}, shape{1024, 14}, shape{2719, 4}}) {
         const auto heavy = static_cast<uint64_t>(width / std::exp(1.0));
-        uint64_t asked = 0;
+        std::vector<uint64_t> asked;
+        for (uint64_t key = heavy; key < heavy + 10'000; ++key) asked.push_back(key);
+        std::vector<uint64_t> estimates(asked.size());
         uint64_t wrong = 0;
-        for (uint64_t seed = 0; seed < 200; ++seed) {
+        constexpr uint64_t seeds = 200;
+        for (uint64_t seed = 0; seed < seeds; ++seed) {
             count_min<uint64_t> sketch({.width = width, .depth = depth}, qsketch::hash(seed));
             for (uint64_t key = 0; key < heavy; ++key) sketch.add(key);
             const double bound = sketch.epsilon() * static_cast<double>(sketch.total());
             REQUIRE(bound < 1);
-            for (uint64_t key = heavy; key < heavy + 10'000; ++key, ++asked) wrong += sketch.estimate(key) > 0;
+            sketch.estimate(asked, estimates);
+            for (const uint64_t estimate : estimates) wrong += estimate > 0;
         }
         const count_min<uint64_t> sketch({.width = width, .depth = depth});
-        const double rate = static_cast<double>(wrong) / static_cast<double>(asked);
-        const double price = depth == 1 ? 0 : 1 / (std::exp(1.0) * width * (depth - 1));
-        CAPTURE(width, depth, rate, sketch.delta(), price);
-        CHECK(rate <= sketch.delta() + price);
-        if (depth <= 7) CHECK(rate <= sketch.delta());
+        const double rate = static_cast<double>(wrong) / static_cast<double>(seeds * asked.size());
+        CAPTURE(width, depth, rate, sketch.delta());
+        CHECK(rate <= sketch.delta());
     }
 }

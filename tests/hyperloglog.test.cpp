@@ -43,8 +43,9 @@ struct model {
         while (zeros < 64 - precision && (hash >> (63 - zeros) & 1) == 0) ++zeros;
         const auto index = hash % registers.size();
         registers[index] = std::max(registers[index], static_cast<std::uint8_t>(zeros + 1));
-        const auto top = hash >> (33 + precision);
-        tokens.insert({index, top, top == 0 ? zeros : 0});
+        unsigned upper_zeros = 0;
+        while (upper_zeros < 46 && (hash >> (63 - upper_zeros) & 1) == 0) ++upper_zeros;
+        tokens.insert({hash % 0x40000, hash >> 55, upper_zeros < 9 ? 0 : upper_zeros});
     }
 
     unsigned precision;
@@ -139,13 +140,13 @@ TEST_CASE("the extreme hashes count like any other") {
     }
 }
 
-TEST_CASE("a sparse count is exact but for one in 2^31, and memory grows with it") {
+TEST_CASE("a sparse count is exact but for one in 2^27, and memory grows with it") {
     counter sketch(14);
     std::size_t memory = 0;
     for (std::uint64_t n = 1; n <= 3000; ++n) {
         sketch.add(n);
         const auto truth = static_cast<double>(n);
-        if (!(sketch.lower_bound(3) == truth && sketch.estimate() >= truth && sketch.estimate() < truth + 0.0025))
+        if (!(sketch.lower_bound(3) == truth && sketch.estimate() >= truth && sketch.estimate() < truth + 0.034))
             FAIL("at " << n << ": " << sketch.estimate());
         CHECK(sketch.memory_bytes() >= memory);
         memory = sketch.memory_bytes();
@@ -154,10 +155,10 @@ TEST_CASE("a sparse count is exact but for one in 2^31, and memory grows with it
     }
 }
 
-TEST_CASE("a sparse sketch takes hashes that differ in 31 bits only as one, and its upper bound knows") {
+TEST_CASE("a sparse sketch takes hashes that agree in 27 bits as one, and its upper bound knows") {
     counter sketch(14);
     sketch.add_hash(0x8000000000000001);
-    sketch.add_hash(0x8000000000004001); // the next bit above the index: not part of the token
+    sketch.add_hash(0x8000000000040001); // bits 18 to 54 are not part of the token
     CHECK(sketch.lower_bound(1) == 1.0);
     CHECK(sketch.upper_bound(7) >= 2.0);
     CHECK(sketch.upper_bound(3) < 1.0001);

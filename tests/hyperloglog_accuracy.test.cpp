@@ -143,23 +143,24 @@ TEST_CASE("numbers beyond counting, up to where 64 bits run out of hashes") {
 }
 
 TEST_CASE("the largest sparse sketches lose tokens as often as their bounds and estimate allow for") {
-    constexpr std::uint64_t n = 49'152; // the limit at precision 18; half a token is lost on average
+    constexpr std::uint64_t n = 49'152; // the limit at precision 18; 9 tokens are lost on average
     constexpr int trials = 100;
     double error = 0;
-    double lost = 0;
+    double squares = 0;
     std::array<int, 3> covered{};
     for (int trial = 0; trial < trials; ++trial) {
         counter sketch(18);
         std::uint64_t key = static_cast<std::uint64_t>(trial) << 32;
         for (std::uint64_t i = 0; i < n; ++i) sketch.add(key++);
-        REQUIRE(sketch.upper_bound(3) < n + 10.0); // sparse
+        REQUIRE(sketch.upper_bound(3) < n + 25.0); // sparse
         REQUIRE(sketch.lower_bound(0) <= n);
-        lost += n - sketch.lower_bound(0);
         error += sketch.estimate() - n;
+        squares += (sketch.estimate() - n) * (sketch.estimate() - n);
         for (int s = 1; s <= 3; ++s) covered[static_cast<std::size_t>(s - 1)] += sketch.upper_bound(s) >= n;
     }
-    CHECK(lost > 20); // 56 are expected
-    CHECK(std::abs(error) <= 4 * std::sqrt(0.5625 * trials));
+    CHECK(std::abs(error) <= 4 * std::sqrt(9.0 * trials));
+    CHECK(std::sqrt(squares / trials) <= 7e-5 * n);
+    CHECK(std::sqrt(squares / trials) >= 4.5e-5 * n); // the promise is not slack: 6.1e-5 is expected
     const std::array<double, 3> one_sided{0.8413, 0.9772, 0.9986};
     for (std::size_t s = 0; s < 3; ++s)
         CHECK(covered[s] >= trials * one_sided[s] - 4 * std::sqrt(trials * one_sided[s] * (1 - one_sided[s])));
@@ -171,7 +172,7 @@ TEST_CASE("the upper bound of a sparse sketch is a Poisson quantile, one too hig
         sketch.add(i);
         if (i % 700 != 0) continue;
         const double tokens = sketch.lower_bound(0);
-        const double mean = tokens * tokens / 0x1p32;
+        const double mean = tokens * tokens / 0x1p28;
         for (const double sigmas : {0.5, 1.0, 2.0, 3.0, 4.0, 6.0}) {
             const double allowed = std::floor(sketch.upper_bound(sigmas) - tokens);
             const double unlikely = std::erfc(sigmas / std::sqrt(2.0)) / 2;

@@ -27,23 +27,24 @@ static_assert(!qsketch::top_k_key<bool> && !qsketch::top_k_key<float> && !qsketc
 TEST_CASE("up to capacity distinct keys, every count is exact") {
     sketch_type sketch(10);
     CHECK(sketch.n() == 10);
-    CHECK(sketch.capacity() == 64);
-    CHECK(sketch_type(100).capacity() == 400);
+    CHECK(sketch.capacity() == 240);
+    CHECK(sketch_type(1).capacity() == 64);
+    CHECK(sketch_type(100).capacity() == 2400);
     CHECK(sketch.empty());
     CHECK(sketch.items().empty());
     CHECK(sketch.upper(1) == 0);
     for (uint64_t round = 0; round < 5; ++round)
-        for (uint64_t key = 0; key < 64; ++key) sketch.add(key, key);
+        for (uint64_t key = 0; key < 240; ++key) sketch.add(key, key);
     CHECK(sketch.error() == 0);
     CHECK(sketch.lower(0) == 0);
-    for (uint64_t key = 0; key < 64; ++key) {
+    for (uint64_t key = 0; key < 240; ++key) {
         CHECK(sketch.lower(key) == 5 * key);
         CHECK(sketch.upper(key) == 5 * key);
     }
     const auto items = sketch.items();
     REQUIRE(items.size() == 10);
-    for (uint64_t i = 0; i < 10; ++i) CHECK(items[i] == sketch_type::item{63 - i, 5 * (63 - i), 5 * (63 - i)});
-    CHECK(sketch.total() == 5 * 63 * 32);
+    for (uint64_t i = 0; i < 10; ++i) CHECK(items[i] == sketch_type::item{239 - i, 5 * (239 - i), 5 * (239 - i)});
+    CHECK(sketch.total() == 5 * 239 * 120);
 }
 
 TEST_CASE("one key too many takes the middle counter's value from all") {
@@ -146,9 +147,12 @@ TEST_CASE("memory grows with use and is bounded by capacity") {
     sketch_type sketch(10'000);
     CHECK(sketch.memory_bytes() <= 200);
     for (uint64_t key = 0; key < 100; ++key) sketch.add(key);
-    CHECK(sketch.memory_bytes() <= 200 + 128 * 16 + 256 * 8);
-    for (uint64_t key = 0; key < 200'000; ++key) sketch.add(key);
-    CHECK(sketch.memory_bytes() <= 200 + 65'536 * (16 + 8));
+    CHECK(sketch.memory_bytes() <= 200 + 128 * 16 + 512 * 4);
+    for (uint64_t key = 0; key < 500'000; ++key) sketch.add(key);
+    CHECK(sketch.memory_bytes() <= 200 + 240'001 * 16 + (1u << 20) * 4);
+    sketch_type hundred(100);
+    for (uint64_t key = 0; key < 10'000; ++key) hundred.add(key);
+    CHECK(hundred.memory_bytes() <= 84'000);
     top_k<> words(10);
     const std::size_t before = words.memory_bytes();
     words.add(std::string(1000, 'x'));
@@ -191,7 +195,7 @@ TEST_CASE("doubles are keys by value and must be numbers") {
 TEST_CASE("bad arguments are refused and change nothing") {
     CHECK_THROWS_AS(sketch_type(0), std::invalid_argument);
     CHECK_THROWS_AS(sketch_type((1u << 20) + 1), std::invalid_argument);
-    CHECK(sketch_type(1u << 20).capacity() == 1u << 22);
+    CHECK(sketch_type(1u << 20).capacity() == 24u << 20);
     top_k<> words(2);
     words.add(std::string(1u << 20, 'x'));
     const auto before = words;

@@ -55,7 +55,7 @@ void check_laws(const sketch_type& sketch, const counts& truth) {
     CHECK(sketch.total() == total);
     CHECK(held <= sketch.capacity());
     CHECK(sketch.error() <= total / (sketch.capacity() / 2 + 1));
-    CHECK(sketch.error() <= total / (2 * sketch.n()));
+    CHECK(sketch.error() <= total / (12 * sketch.n()));
     CHECK(counted + (sketch.capacity() / 2 + 1) * sketch.error() <= total);
 
     const auto items = sketch.items();
@@ -115,11 +115,11 @@ TEST_CASE("bounds hold under weights, and the error can come near its bound") {
     // Ever new keys of one weight are the hardest input: each drop finds only equals and takes them all.
     sketch_type hardest(16);
     for (uint64_t key = 0; key < 6500; ++key) hardest.add(key);
-    CHECK(hardest.error() == 100);
+    CHECK(hardest.error() == 16);
     CHECK(hardest.error() >= hardest.total() / (2 * (hardest.capacity() / 2 + 1)));
 }
 
-TEST_CASE("the ten most frequent of a skewed stream are named with a capacity of 64") {
+TEST_CASE("the ten most frequent of a skewed stream are named") {
     const auto stream = zipf(1.5, 20'000, 10'000, 3);
     sketch_type sketch(10);
     sketch.add(stream);

@@ -124,9 +124,9 @@ TEST_CASE("a forged image is accepted where every rule holds") {
     CHECK(read.lower(1) == 7);
     CHECK(read.upper(5) == 3);
     CHECK(read.serialize() == bytes(forged{}));
-    // 10 counted and 2 * 33 dropped make 76.
-    CHECK(read_as<top_k<std::uint16_t>>(forged{.total = 76, .error = 2}).upper(9) == 2);
-    CHECK(read_as<top_k<std::uint16_t>>(forged{.total = 33, .error = 1, .counters = {}, .size = 0}).items().empty());
+    // 10 counted and 2 * 37 dropped make 84.
+    CHECK(read_as<top_k<std::uint16_t>>(forged{.total = 84, .error = 2}).upper(9) == 2);
+    CHECK(read_as<top_k<std::uint16_t>>(forged{.total = 37, .error = 1, .counters = {}, .size = 0}).items().empty());
     CHECK(read_as<top_k<double>>(with_double(0.0)).lower(0) == 1);
 }
 
@@ -143,9 +143,9 @@ TEST_CASE("sizes are checked before anything is allocated") {
     refuses(forged{.n = 0}, "n outside");
     refuses(forged{.n = (1u << 20) + 1}, "n outside");
     refuses(forged{.n = 0xffffffff}, "n outside");
-    refuses(forged{.size = 65}, "more counters than its n allows");
-    refuses(forged{.n = 1u << 20, .size = (1u << 22) + 1}, "more counters than its n allows");
-    refuses(forged{.n = 1u << 20, .size = 1u << 22}, "more counters than it has bytes for");
+    refuses(forged{.size = 73}, "more counters than its n allows");
+    refuses(forged{.n = 1u << 20, .size = (24u << 20) + 1}, "more counters than its n allows");
+    refuses(forged{.n = 1u << 20, .size = 24u << 20}, "more counters than it has bytes for");
     refuses(forged{.size = 3}, "more counters than it has bytes for");
     refuses(forged{.size = 1}, "10 bytes too many");
     const auto long_key = [](std::uint32_t size) { return with_key({4, 0, 0}, [size](auto& out) { out.put(size); }); };
@@ -181,11 +181,11 @@ TEST_CASE("counters must fit the total and the error") {
     refuses(forged{.total = 11}, "do not fit");
     refuses(forged{.total = 0}, "do not fit");
     refuses(forged{.counters = {}, .size = 0}, "do not fit");
-    refuses(forged{.total = 75, .error = 2}, "do not fit");
+    refuses(forged{.total = 83, .error = 2}, "do not fit");
     refuses(forged{.total = 9, .error = 1}, "do not fit");
     refuses(forged{.total = 0, .error = 1, .counters = {}, .size = 0}, "do not fit");
     refuses(forged{.total = 1000, .error = ~uint64_t{0}}, "do not fit");
-    refuses(forged{.total = 1000, .error = 558'992'244'657'865'201}, "do not fit"); // 33 times that is 17 in 64 bits
+    refuses(forged{.total = 1000, .error = 6'979'849'108'971'181'693}, "do not fit"); // 37 times that is 17 in 64 bits
     refuses(forged{.total = 1000, .counters = {{1, ~uint64_t{0}}, {5, 1001}}}, "do not fit");
 }
 

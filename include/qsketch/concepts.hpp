@@ -16,7 +16,8 @@ namespace qsketch::inline v0 {
 ///   accuracy tables for tdigest;
 /// - `clear()` gives a sketch equal to a newly built one of the same parameters;
 /// - `deserialize(serialize(s)) == s`, and equal sketches serialize to equal bytes;
-/// - `merge` throws incompatible_error exactly where `compatible` is false, and then leaves the receiver unchanged;
+/// - `merge` throws incompatible_error where `compatible` is false (and where a count would pass a limit that the
+///   sketch states), and then leaves the receiver unchanged;
 /// - `deserialize` throws format_error for anything but a valid image.
 ///
 /// Threads: const members may run concurrently; nothing else may. Moved-from sketches may only be assigned or

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <qsketch/detail/image.hpp>
+#include <qsketch/detail/prefetch.hpp>
 #include <qsketch/error.hpp>
 #include <qsketch/hash.hpp>
 
@@ -16,6 +17,7 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -36,15 +38,37 @@ namespace qsketch::inline v0::detail {
 /// The column of a key in a row, and the only place that derives one: two hashes make all rows (Kirsch and
 /// Mitzenmacher, "Less hashing, same performance", 2006), and a multiplication takes the place of the modulo (Lemire,
 /// "Fast random integer generation in an interval", 2019), so any width will do. With hash = high:low, 32 bits each,
+/// and all but the last line mod 2^32,
 ///
-///     column = (((low + row * (high | 1)) mod 2^32) * width) / 2^32
+///     r = low + row * (high | 1)
+///     r = (r xor r / 2^15) * 0x2c1b3c6d
+///     column = r * width / 2^32
 ///
-/// Test: count_min.test.cpp pins columns; they may not change within an image version.
+/// Without the second line, keys that are neighbours in one row are neighbours in all of them, and some meet in every
+/// row: a floor under the chance of an error, however deep the table.
+/// Test: count_min_rows.test.cpp pins columns, which may not change within an image version, and holds the chance that
+/// two keys meet in several rows against that of independent rows.
+[[nodiscard]] constexpr std::uint32_t count_min_column(std::uint32_t low, std::uint32_t high, std::uint32_t row,
+                                                       std::uint32_t width) noexcept {
+    std::uint32_t r = low + row * (high | 1);
+    r = (r ^ (r >> 15)) * 0x2c1b3c6d;
+    return static_cast<std::uint32_t>((std::uint64_t{r} * width) >> 32);
+}
+
 [[nodiscard]] constexpr std::uint32_t count_min_column(std::uint64_t hash, std::uint32_t row,
                                                        std::uint32_t width) noexcept {
-    const auto low = static_cast<std::uint32_t>(hash);
-    const auto step = static_cast<std::uint32_t>(hash >> 32) | 1;
-    return static_cast<std::uint32_t>((std::uint64_t{low + row * step} * width) >> 32);
+    return count_min_column(static_cast<std::uint32_t>(hash), static_cast<std::uint32_t>(hash >> 32), row, width);
+}
+
+/// std::min and std::max without a branch: which row has the smallest counter cannot be predicted, and compilers do
+/// branch on it, at three times the cost.
+template <std::unsigned_integral T>
+[[nodiscard]] constexpr T lesser(T a, T b) noexcept {
+    return static_cast<T>(b ^ ((a ^ b) & static_cast<T>(-static_cast<T>(a < b))));
+}
+template <std::unsigned_integral T>
+[[nodiscard]] constexpr T greater(T a, T b) noexcept {
+    return static_cast<T>(a ^ ((a ^ b) & static_cast<T>(-static_cast<T>(a < b))));
 }
 
 /// Adds up to the maximum of T and stays there: a wrapped counter would be an underestimate.
@@ -123,51 +147,55 @@ public:
     /// Counts each key once: the same state as one add after the other. Complexity: O(depth) a key, with the hashes
     /// and the columns of a batch computed ahead of its memory accesses.
     void add(std::span<const Key> keys) noexcept {
-        std::array<std::uint64_t, batch_size> hashes;
-        while (!keys.empty()) {
-            const auto batch = keys.first((std::min)(keys.size(), batch_size));
-            for (std::size_t i = 0; i < batch.size(); ++i) hashes[i] = hash_(batch[i]);
-            add_batch(std::span<const std::uint64_t>(hashes).first(batch.size()));
-            keys = keys.subspan(batch.size());
+        for (; keys.size() >= least_batch; keys = keys.subspan((std::min)(keys.size(), batch_size))) {
+            const batch staged(*this, keys);
+            if (room_for(staged.size))
+                add_batch<false>(staged);
+            else
+                add_batch<true>(staged);
         }
+        for (const Key& key : keys) add(key);
     }
 
     /// add() for a key hashed elsewhere. All 64 bits must be well mixed: std::hash of an integer is not.
     void add_hash(std::uint64_t hash, std::uint64_t n = 1) noexcept {
-        const auto [width, depth] = dimensions_; // copies, since the stores below could change the members
-        Counter* cells = cells_.data();
-        if constexpr (std::same_as<Policy, plain>) {
-            for (std::uint32_t row = 0; row < depth; ++row, cells += width) {
-                Counter& cell = cells[detail::count_min_column(hash, row, width)];
-                cell = detail::saturating_sum(cell, n);
-            }
-        } else {
-            std::array<Counter*, max_depth> own;
-            Counter least = full;
-            for (std::uint32_t row = 0; row < depth; ++row, cells += width) {
-                own[row] = cells + detail::count_min_column(hash, row, width);
-                least = (std::min)(least, *own[row]);
-            }
-            const Counter raised = detail::saturating_sum(least, n);
-            for (std::uint32_t row = 0; row < depth; ++row) *own[row] = (std::max)(*own[row], raised);
-        }
-        total_ = detail::saturating_sum(total_, n);
+        if (room_for(n))
+            add_one<false>(hash, n);
+        else
+            add_one<true>(hash, n);
     }
 
     /// An upper bound on how often the key was added. When even its smallest counter is full, that is total().
     /// Complexity: O(depth).
     /// Error: truth <= estimate always. Over keys, the probability of estimate > truth + epsilon() * total() is at most
-    /// delta() + 1 / (e * width * (depth - 1)); the second term, 0 for a depth of 1, is the price of deriving all rows
-    /// from two numbers. Up to depth 7, from width 128 on, delta() alone covers both. Asserted by
-    /// count_min_accuracy.test.cpp, which also makes the stream least favourable to it.
+    /// delta(). Asserted by count_min_accuracy.test.cpp, which also makes the stream least favourable to it.
     [[nodiscard]] std::uint64_t estimate(const Key& key) const noexcept { return estimate_hash(hash_(key)); }
 
+    /// The estimate of each key, in their order: out[i] = estimate(keys[i]). Complexity: O(depth) a key, batched as in
+    /// add(). Throws std::invalid_argument, before anything is written, where the sizes differ. Error: as above.
+    void estimate(std::span<const Key> keys, std::span<std::uint64_t> out) const {
+        if (keys.size() != out.size())
+            throw std::invalid_argument("count_min::estimate: there must be as many estimates as keys, got " +
+                                        std::to_string(out.size()) + " for " + std::to_string(keys.size()));
+        while (keys.size() >= least_batch) {
+            const batch staged(*this, keys);
+            estimate_batch(staged, out);
+            keys = keys.subspan(staged.size);
+            out = out.subspan(staged.size);
+        }
+        for (std::size_t i = 0; i < keys.size(); ++i) out[i] = estimate(keys[i]);
+    }
+
     [[nodiscard]] std::uint64_t estimate_hash(std::uint64_t hash) const noexcept {
-        const auto [width, depth] = dimensions_;
-        const Counter* cells = cells_.data();
+        const std::uint32_t width = dimensions_.width;
+        const Counter* const cells = cells_.data();
         Counter least = full;
-        for (std::uint32_t row = 0; row < depth; ++row, cells += width)
-            least = (std::min)(least, cells[detail::count_min_column(hash, row, width)]);
+        with_depth(dimensions_.depth, [&](auto depth) {
+            for (std::uint32_t row = 0; row < depth; ++row) {
+                const auto column = detail::count_min_column(hash, row, width);
+                least = detail::lesser(least, cells[std::size_t{row} * width + column]);
+            }
+        });
         return least == full ? total_ : least;
     }
 
@@ -258,8 +286,12 @@ public:
 
 private:
     static constexpr Counter full = (std::numeric_limits<Counter>::max)();
-    /// Enough keys to overlap their cache misses, few enough that their hashes stay in registers and first-level cache.
+    /// Enough keys to overlap their cache misses, few enough that their columns stay in the first-level cache.
     static constexpr std::size_t batch_size = 64;
+    /// Fewer keys than this are not worth a batch.
+    static constexpr std::size_t least_batch = 16;
+    /// About a second-level cache: larger tables are worth asking for ahead.
+    static constexpr std::size_t cached_bytes = std::size_t{1} << 20;
     static constexpr detail::image_options options = {std::same_as<Policy, plain> ? std::uint8_t{0} : std::uint8_t{1},
                                                       std::uint8_t{sizeof(Counter)}, 0};
 
@@ -300,22 +332,134 @@ private:
         return std::size_t{size.width} * size.depth;
     }
 
-    void add_batch(std::span<const std::uint64_t> hashes) noexcept {
-        if constexpr (std::same_as<Policy, plain>) {
-            const auto [width, depth] = dimensions_;
-            Counter* cells = cells_.data();
-            std::array<std::uint32_t, batch_size> columns;
-            for (std::uint32_t row = 0; row < depth; ++row, cells += width) {
-                for (std::size_t i = 0; i < hashes.size(); ++i)
-                    columns[i] = detail::count_min_column(hashes[i], row, width);
-                for (std::size_t i = 0; i < hashes.size(); ++i) {
-                    Counter& cell = cells[columns[i]];
-                    cell = static_cast<Counter>(cell + (cell != full));
+    /// Up to batch_size keys, hashed, with all their columns, asked for ahead where they are not in the cache.
+    struct batch {
+        std::size_t size;
+        std::array<std::uint32_t, batch_size * max_depth> columns; // by row; of these only the first rows are used
+
+        /// Loops of constant length, which compilers turn into vector instructions: a short batch has columns of
+        /// nothing behind its own.
+        batch(const count_min& sketch, std::span<const Key> keys) noexcept : size((std::min)(keys.size(), batch_size)) {
+            std::array<std::uint32_t, batch_size> low;
+            std::array<std::uint32_t, batch_size> high;
+            const auto hash_key = [&](std::size_t i) {
+                const std::uint64_t hash = sketch.hash_(keys[i]);
+                low[i] = static_cast<std::uint32_t>(hash);
+                high[i] = static_cast<std::uint32_t>(hash >> 32);
+            };
+            if (size == batch_size) {
+                for (std::size_t i = 0; i < batch_size; ++i) hash_key(i);
+            } else {
+                low.fill(0);
+                high.fill(0);
+                for (std::size_t i = 0; i < size; ++i) hash_key(i);
+            }
+            const auto [width, depth] = sketch.dimensions_;
+            for (std::uint32_t row = 0; row < depth; ++row) {
+                std::uint32_t* const own = columns.data() + row * batch_size;
+                for (std::size_t i = 0; i < batch_size; ++i)
+                    own[i] = detail::count_min_column(low[i], high[i], row, width);
+            }
+            if (sketch.cells_.size() * sizeof(Counter) <= cached_bytes) return;
+            const Counter* cells = sketch.cells_.data();
+            for (std::uint32_t row = 0; row < depth; ++row, cells += width)
+                for (std::size_t i = 0; i < size; ++i) detail::prefetch(cells + columns[row * batch_size + i]);
+        }
+    };
+
+    /// No counter is above total_, so none can overflow while the next total is one that a counter can hold.
+    [[nodiscard]] bool room_for(std::uint64_t n) const noexcept { return n <= full && total_ <= full - n; }
+
+    template <bool Saturate, std::unsigned_integral T>
+    [[nodiscard]] static T sum(T a, std::uint64_t n) noexcept {
+        if constexpr (Saturate)
+            return detail::saturating_sum(a, n);
+        else
+            return static_cast<T>(a + n);
+    }
+
+    template <bool Saturate>
+    void add_one(std::uint64_t hash, std::uint64_t n) noexcept {
+        const std::uint32_t width = dimensions_.width; // a copy, since the stores below could change the member
+        Counter* const cells = cells_.data();
+        with_depth(dimensions_.depth, [=](auto depth) {
+            if constexpr (std::same_as<Policy, plain>) {
+                Counter* own = cells;
+                for (std::uint32_t row = 0; row < depth; ++row, own += width) {
+                    Counter& cell = own[detail::count_min_column(hash, row, width)];
+                    cell = sum<Saturate>(cell, n);
+                }
+            } else {
+                std::array<std::size_t, max_depth> places;
+                Counter least = full;
+                for (std::uint32_t row = 0; row < depth; ++row) {
+                    places[row] = std::size_t{row} * width + detail::count_min_column(hash, row, width);
+                    least = detail::lesser(least, cells[places[row]]);
+                }
+                const Counter raised = sum<Saturate>(least, n);
+                for (std::uint32_t row = 0; row < depth; ++row)
+                    cells[places[row]] = detail::greater(cells[places[row]], raised);
+            }
+        });
+        total_ = sum<Saturate>(total_, n);
+    }
+
+    template <bool Saturate>
+    void add_batch(const batch& staged) noexcept {
+        const std::size_t width = dimensions_.width;
+        Counter* const cells = cells_.data();
+        with_depth(dimensions_.depth, [&staged, width, cells](auto depth) {
+            for (std::size_t i = 0; i < staged.size; ++i) {
+                const std::uint32_t* const column = staged.columns.data() + i;
+                if constexpr (std::same_as<Policy, plain>) {
+                    for (std::size_t row = 0; row < depth; ++row) {
+                        Counter& cell = cells[row * width + column[row * batch_size]];
+                        cell = sum<Saturate>(cell, 1);
+                    }
+                } else {
+                    Counter least = full;
+                    for (std::size_t row = 0; row < depth; ++row)
+                        least = detail::lesser(least, cells[row * width + column[row * batch_size]]);
+                    const Counter raised = sum<Saturate>(least, 1);
+                    for (std::size_t row = 0; row < depth; ++row) {
+                        Counter& cell = cells[row * width + column[row * batch_size]];
+                        cell = detail::greater(cell, raised);
+                    }
                 }
             }
-            total_ = detail::saturating_sum(total_, hashes.size());
-        } else {
-            for (const std::uint64_t hash : hashes) add_hash(hash);
+        });
+        total_ = sum<Saturate>(total_, staged.size);
+    }
+
+    void estimate_batch(const batch& staged, std::span<std::uint64_t> out) const noexcept {
+        const std::size_t width = dimensions_.width;
+        const Counter* const cells = cells_.data();
+        with_depth(dimensions_.depth, [&staged, width, cells, out, total = total_](auto depth) {
+            for (std::size_t i = 0; i < staged.size; ++i) {
+                const std::uint32_t* const column = staged.columns.data() + i;
+                Counter least = full;
+                for (std::size_t row = 0; row < depth; ++row)
+                    least = detail::lesser(least, cells[row * width + column[row * batch_size]]);
+                out[i] = least == full ? total : least;
+            }
+        });
+    }
+
+    /// Calls with the depth, as a constant where it is one that a delta of 0.05, 0.02, 0.01 or 0.001 asks for: loops
+    /// over the rows are then unrolled.
+    template <class Use>
+    static void with_depth(std::uint32_t depth, const Use& use) noexcept {
+        switch (depth) {
+        case 3:
+            return use(std::integral_constant<std::uint32_t, 3>());
+        case 4:
+            return use(std::integral_constant<std::uint32_t, 4>());
+        case 5:
+            return use(std::integral_constant<std::uint32_t, 5>());
+        case 7:
+            return use(std::integral_constant<std::uint32_t, 7>());
+        default:
+            return use(depth);
         }
     }
 

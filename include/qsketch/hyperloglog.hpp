@@ -1,14 +1,18 @@
 #pragma once
 
 #include <qsketch/concepts.hpp>
+#include <qsketch/detail/bit_stream.hpp>
+#include <qsketch/detail/byte_vector.hpp>
 #include <qsketch/detail/hll_estimate.hpp>
 #include <qsketch/detail/image.hpp>
+#include <qsketch/detail/register_sum.hpp>
 #include <qsketch/detail/token_set.hpp>
 #include <qsketch/detail/varint.hpp>
 #include <qsketch/error.hpp>
 #include <qsketch/hash.hpp>
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cmath>
 #include <concepts>
@@ -27,11 +31,11 @@ namespace qsketch::inline v0 {
 /// How many distinct keys were added, in 2^precision bytes or fewer; nearly exact while they are few.
 ///
 /// A hash picks one of m = 2^precision registers by its low bits; the register keeps the largest number of leading
-/// zeros, plus one, that it saw. Up to 3m/16 distinct keys the sketch is sparse: it holds 32-bit tokens with 31 bits of
-/// each hash, from which registers follow exactly. The state, sparse or dense, is a function of the set of hashes
-/// alone, so merging is exact, and order, repetition and grouping leave no trace.
-/// Source: Flajolet et al. 2007 (AofA) for the registers, Ertl 2017 (arXiv 1702.01284) for the estimate, Heule et al.
-/// 2013 (EDBT), section 5.3, for the idea of a sparse form that converts without loss.
+/// zeros, plus one, that it saw. Up to 3m/16 distinct keys the sketch is sparse: it holds tokens with 27 bits of each
+/// hash, from which the registers of any precision follow exactly. The state, sparse or dense, is a function of the set
+/// of hashes alone, so merging is exact, and order, repetition and grouping leave no trace. Source: Flajolet et al.
+/// 2007 (AofA) for the registers, Ertl 2017 (arXiv 1702.01284) for the estimate, Heule et al. 2013 (EDBT), section 5.3,
+/// for the idea of a sparse form that converts without loss.
 template <class Key = std::string_view, stable_hash<Key> Hash = hash>
 class hyperloglog {
 public:
@@ -62,39 +66,57 @@ public:
     /// Throws std::bad_alloc while sparse, and nothing changes.
     void add(const Key& key) { add_hash(hash_(key)); }
 
-    /// Throws std::bad_alloc while sparse; adding the same keys again is then safe, as after any failure.
+    /// Faster than one by one. Throws std::bad_alloc while sparse; adding the same keys again is then safe, as after
+    /// any failure.
     void add(std::span<const Key> keys) {
-        for (const Key& key : keys) add(key);
+        std::array<std::uint64_t, block_size> hashes;
+        while (!keys.empty()) {
+            if (filters_one_by_one()) {
+                for (const Key& key : keys) add_hash(hash_(key));
+                return;
+            }
+            const std::size_t size = (std::min)(block_size, keys.size());
+            for (std::size_t i = 0; i < size; ++i) hashes[i] = hash_(keys[i]);
+            add_hashes(std::span(hashes.data(), size));
+            keys = keys.subspan(size);
+        }
     }
 
     /// Adds a key by its hash, of which every bit must be as good as random: a counter, an address or std::hash of an
     /// integer will not do. Anything but `Hash` applied to the key counts as another key.
     /// Throws std::bad_alloc while sparse, and nothing changes.
     void add_hash(std::uint64_t hash) {
-        if (registers_.empty())
-            add_token(token_of(hash));
+        if (hash > reach_) return;
+        if (hash <= rare_)
+            add_rare(hash);
         else
-            raise(hash);
+            raise(registers_.data(), index_mask(), hash);
     }
 
-    /// Throws std::bad_alloc while sparse; adding the same hashes again is then safe.
+    /// Faster than one by one. Throws std::bad_alloc while sparse; adding the same hashes again is then safe.
     void add_hashes(std::span<const std::uint64_t> hashes) {
-        std::size_t i = 0;
-        for (; i < hashes.size() && registers_.empty(); ++i) add_token(token_of(hashes[i]));
-        for (; i < hashes.size(); ++i) raise(hashes[i]);
+        while (!hashes.empty() && registers_.empty()) {
+            add_token(token_of(hashes.front()));
+            hashes = hashes.subspan(1);
+        }
+        while (!hashes.empty()) {
+            const auto block = hashes.first((std::min)(block_size, hashes.size()));
+            raise_block(block);
+            hashes = hashes.subspan(block.size());
+        }
     }
 
     /// The number of distinct keys; 0 if empty.
     /// Complexity: O(1) while sparse, O(2^precision) after that.
-    /// Error: standard error below 2e-5 while sparse, relative_error() after that. Bias within 0.5 % at precision 4,
+    /// Error: standard error below 7e-5 while sparse, relative_error() after that. Bias within 0.5 % at precision 4,
     /// 0.1 % from 8 on, for every number of keys up to 10^18. Test: hyperloglog_accuracy.test.cpp.
     [[nodiscard]] double estimate() const noexcept {
         if (registers_.empty()) {
-            // Linear counting over the 2^31 values a token can take: n = -M ln(1 - T/M) = T + T^2/2M + T^3/3M^2 + ...,
-            // of which the third term is below 1e-5 for the most tokens there can be.
+            // Linear counting over the M = 2^27 values a token can take: n = -M ln(1 - T/M) = T + T^2/2M + T^3/3M^2
+            // ..., of which the third term is below 0.003 for the most tokens there can be.
             return static_cast<double>(tokens_.size()) + lost_tokens();
         }
-        return detail::hll_estimate(detail::histogram_of(registers_), precision_);
+        return detail::hll_estimate(detail::sum_of(registers_, precision_), precision_);
     }
 
     /// What the truth is not below, with the confidence of that many standard deviations of a normal law; never above
@@ -105,10 +127,10 @@ public:
     /// Test: hyperloglog_accuracy.test.cpp.
     [[nodiscard]] double lower_bound(double sigmas) const noexcept {
         if (registers_.empty()) return static_cast<double>(tokens_.size());
-        const auto counts = detail::histogram_of(registers_);
-        const double estimate = detail::hll_estimate(counts, precision_);
+        const auto sum = detail::sum_of(registers_, precision_);
+        const double estimate = detail::hll_estimate(sum, precision_);
         const double bound = estimate / (1.0 + (std::max)(0.0, sigmas) * relative_error());
-        const double filled = static_cast<double>(registers_.size() - counts[0]); // each took a key of its own
+        const double filled = static_cast<double>(registers_.size() - sum.zeros); // each took a key of its own
         return (std::min)(estimate, (std::max)(bound, filled));
     }
 
@@ -148,10 +170,30 @@ public:
             raise(registers, tokens_);
             become_dense(std::move(registers));
         } else {
-            std::uint8_t* const mine = registers_.data();
-            const std::uint8_t* const theirs = other.registers_.data();
-            for (std::size_t i = 0, m = registers_.size(); i < m; ++i) mine[i] = (std::max)(mine[i], theirs[i]);
+            detail::raise_bytes(registers_, other.registers_);
+            rare_ = any_hash;
         }
+    }
+
+    /// The sketch of the same keys at a lower precision, equal in every bit to one that was built with it.
+    /// Complexity: O(2^precision()).
+    /// Throws std::invalid_argument unless 4 <= precision <= precision(), or std::bad_alloc.
+    [[nodiscard]] hyperloglog reduced(unsigned precision) const {
+        if (precision < min_precision || precision > precision_)
+            throw std::invalid_argument("hyperloglog: reduced precision must be in [4, " + std::to_string(precision_) +
+                                        "], got " + std::to_string(precision));
+        hyperloglog result(precision, hash_);
+        if (registers_.empty()) {
+            result.merge_sparse(tokens_);
+            return result;
+        }
+        std::vector<std::uint8_t> registers(std::size_t{1} << precision);
+        for (std::size_t i = 0; i < registers_.size(); ++i)
+            if (const unsigned rank = registers_[i]; rank > 0) // the least hash that leads to it, as good as any
+                raise(registers.data(), result.index_mask(),
+                      (std::uint64_t{rank <= 64 - precision_} << (64 - rank)) | i);
+        result.become_dense(std::move(registers));
+        return result;
     }
 
     /// Same precision and equal hashes.
@@ -163,6 +205,9 @@ public:
     void clear() noexcept {
         tokens_ = {};
         registers_ = std::vector<std::uint8_t>(); // not {}, which would keep the capacity
+        reach_ = any_hash;
+        rare_ = any_hash;
+        floor_ = 0;
     }
 
     [[nodiscard]] bool empty() const noexcept { return registers_.empty() && tokens_.size() == 0; }
@@ -178,13 +223,16 @@ public:
     }
 
     /// Image options {precision, mode, 0}, u32 id of the hash, then by mode
-    /// - 0, sparse: the tokens in ascending order, each as the difference to the one before, in LEB128;
+    /// - 0, sparse: nothing if empty, else the number n of tokens in LEB128 and the tokens in ascending order as a Rice
+    ///   code: with k the largest for which 2^k n <= 2^27, and d the difference to the token before, or to 0, less one:
+    ///   k low bits of d, then d / 2^k zeros and a one; bytes are filled from their low bits up, the last with zeros;
     /// - 1, dense: the registers, one byte each.
-    /// Some 16 + 4.3 bytes per key while sparse, 16 + 2^precision after that.
+    /// For n keys some 17 + n (29.6 - log2 n) / 8 bytes while sparse, 16 + 2^precision after that.
     /// Complexity: O(2^precision), while sparse O(tokens log tokens). Throws std::bad_alloc.
     [[nodiscard]] std::vector<std::byte> serialize() const {
         const bool dense = !registers_.empty();
-        const std::size_t body = dense ? registers_.size() : tokens_.size() * 5;
+        const auto tokens = tokens_.sorted();
+        const std::size_t body = dense ? registers_.size() : most_bytes_of(tokens);
         detail::image_writer out(detail::image_kind::hyperloglog,
                                  {static_cast<std::uint8_t>(precision_), dense ? dense_mode : sparse_mode, 0},
                                  sizeof(std::uint32_t) + body);
@@ -192,11 +240,7 @@ public:
         if (dense) {
             out.put(std::span<const std::uint8_t>(registers_));
         } else {
-            std::uint32_t previous = 0;
-            for (const std::uint32_t token : tokens_.sorted()) {
-                detail::put_varint(out, token - previous);
-                previous = token;
-            }
+            put_tokens(out, tokens);
         }
         return std::move(out).finish();
     }
@@ -225,17 +269,31 @@ public:
     }
 
 private:
-    // A token holds 31 bits of a hash and the rank in full, laid out so that its low bits are the register:
+    // A token holds what every precision up to the largest needs of a hash, and 27 of its bits:
     //
-    //     bit  31   30 .. precision          precision-1 .. 0
-    //          0    top bits of the hash     low bits of the hash     unless those top bits are all zero; then
-    //          1    rank - 1                 low bits of the hash
+    //     bit  27   26 .. 18                17 .. 0
+    //          0    top bits of the hash    low bits of the hash    unless those top bits are all zero; then
+    //          1    its leading zeros       low bits of the hash    where those beyond 46 do not count
     //
-    // Neither form is ever 0. With the first, the rank is the number of leading zeros of the token itself.
-    static constexpr std::uint32_t rank_flag = 0x80000000;
+    // Neither form is ever 0.
+    static constexpr unsigned token_bits = 27;
+    static constexpr unsigned low_bits = max_precision;
+    static constexpr unsigned top_bits = token_bits - low_bits;
+    static constexpr std::uint32_t zeros_flag = std::uint32_t{1} << token_bits;
+    static constexpr std::uint32_t low_mask = (std::uint32_t{1} << low_bits) - 1;
+    static constexpr std::uint32_t largest_token = zeros_flag | ((64 - low_bits) << low_bits) | low_mask;
 
     static constexpr std::uint8_t sparse_mode = 0;
     static constexpr std::uint8_t dense_mode = 1;
+
+    static constexpr std::size_t block_size = 64;
+    static constexpr std::uint64_t any_hash = ~std::uint64_t{0};
+    /// The floors from which on it is faster to look for hashes that can change something: one by one, where a wrong
+    /// guess of the processor costs as much as ten updates; packing those of a block; looking for a group with any.
+    static constexpr unsigned floor_for_one = 6;
+    static constexpr unsigned floor_for_packing = 2;
+    static constexpr unsigned floor_for_groups = 8;
+    static constexpr std::size_t group_size = 8;
 
     [[nodiscard]] static double standard_error(unsigned precision) noexcept {
         return std::sqrt(detail::hll_variance / static_cast<double>(std::uint32_t{1} << precision));
@@ -246,38 +304,102 @@ private:
 
     [[nodiscard]] std::uint64_t index_mask() const noexcept { return (std::uint64_t{1} << precision_) - 1; }
 
+    /// Whether to compare each hash as it is made is fastest: without vectors, once few have to be added.
+    [[nodiscard]] bool filters_one_by_one() const noexcept {
+        return detail::byte_vector::width <= 16 && reach_ != any_hash;
+    }
+
     /// Leading zeros plus one. The index bits do not take part: set, they stop the count at 64 - precision.
     [[nodiscard]] static std::uint8_t rank_of(std::uint64_t hash, std::uint64_t mask) noexcept {
-        return static_cast<std::uint8_t>(std::countl_zero(hash | mask) + 1);
+        return static_cast<std::uint8_t>(std::countl_zero(hash | mask | 1) + 1); // 1: tells compilers it is not 0
     }
 
-    [[nodiscard]] std::uint32_t token_of(std::uint64_t hash) const noexcept {
-        const std::uint64_t mask = index_mask();
-        const std::uint64_t top = (hash >> 33) & ~mask;
-        const std::uint64_t form =
-            top != 0 ? top : rank_flag | (static_cast<std::uint64_t>(rank_of(hash, mask) - 1) << precision_);
-        return static_cast<std::uint32_t>(form | (hash & mask));
+    [[nodiscard]] static std::uint32_t token_of(std::uint64_t hash) noexcept {
+        const auto low = static_cast<std::uint32_t>(hash) & low_mask;
+        const auto top = static_cast<std::uint32_t>(hash >> (64 - top_bits));
+        if (top != 0) return (top << low_bits) | low;
+        return zeros_flag | (static_cast<std::uint32_t>(std::countl_zero(hash | low_mask)) << low_bits) | low;
     }
 
-    [[nodiscard]] static std::uint8_t rank_of_token(std::uint32_t token, int precision) noexcept {
-        return static_cast<std::uint8_t>((token & rank_flag) == 0 ? static_cast<std::uint32_t>(std::countl_zero(token))
-                                                                  : ((token ^ rank_flag) >> precision) + 1);
+    /// The least hash with that token.
+    [[nodiscard]] static std::uint64_t hash_of(std::uint32_t token) noexcept {
+        const std::uint64_t low = token & low_mask;
+        const std::uint64_t high = (token & ~zeros_flag) >> low_bits;
+        if ((token & zeros_flag) == 0) return (high << (64 - top_bits)) | low;
+        return high == 64 - low_bits ? low : (std::uint64_t{1} << (63 - high)) | low;
     }
 
-    void raise(std::uint64_t hash) noexcept {
-        const std::uint64_t mask = registers_.size() - 1;
-        std::uint8_t& value = registers_[static_cast<std::size_t>(hash & mask)];
+    static void raise(std::uint8_t* registers, std::uint64_t mask, std::uint64_t hash) noexcept {
+        std::uint8_t& value = registers[static_cast<std::size_t>(hash & mask)];
         value = (std::max)(value, rank_of(hash, mask));
     }
 
-    static void raise(std::vector<std::uint8_t>& registers, std::uint32_t token) noexcept {
-        const std::size_t mask = registers.size() - 1;
-        std::uint8_t& value = registers[token & mask];
-        value = (std::max)(value, rank_of_token(token, std::countr_one(mask)));
+    static void raise(std::vector<std::uint8_t>& registers, const detail::token_set& tokens) noexcept {
+        tokens.all_of([&registers](std::uint32_t token) {
+            raise(registers.data(), registers.size() - 1, hash_of(token));
+            return true;
+        });
     }
 
-    static void raise(std::vector<std::uint8_t>& registers, const detail::token_set& tokens) noexcept {
-        tokens.all_of([&registers](std::uint32_t token) { return raise(registers, token), true; });
+    /// For a dense sketch: no more than block_size hashes.
+    void raise_block(std::span<const std::uint64_t> hashes) noexcept {
+        std::array<std::uint64_t, block_size> packed;
+        if (floor_ >= floor_for_packing) hashes = std::span(packed.data(), pack(hashes, packed.data()));
+        std::uint8_t* const registers = registers_.data();
+        const std::uint64_t mask = index_mask();
+        std::uint64_t rare = rare_;
+        for (const std::uint64_t hash : hashes) {
+            if (hash <= rare) {
+                raise_rare(hash);
+                rare = rare_;
+            } else {
+                raise(registers, mask, hash);
+            }
+        }
+    }
+
+    /// Copies the hashes that may change something; without a branch for each, as no one can tell which they are.
+    std::size_t pack(std::span<const std::uint64_t> hashes, std::uint64_t* packed) const noexcept {
+        const std::uint64_t reach = any_hash >> floor_;
+        const auto within = [reach](std::uint64_t hash) { return static_cast<std::uint32_t>(hash <= reach); };
+        std::size_t size = 0;
+        const auto pack_all = [&](auto group) {
+            for (const std::uint64_t hash : group) {
+                packed[size] = hash;
+                size += within(hash);
+            }
+        };
+        for (; hashes.size() >= group_size; hashes = hashes.subspan(group_size)) {
+            const auto group = hashes.template first<group_size>();
+            if (floor_ >= floor_for_groups) {
+                std::uint32_t any = 0;
+                for (std::size_t i = 0; i < group_size; i += 4) // by fours, which GCC would not unroll at -O2
+                    any |= (within(group[i]) | within(group[i + 1])) | (within(group[i + 2]) | within(group[i + 3]));
+                if (any == 0) continue;
+            }
+            pack_all(group);
+        }
+        pack_all(hashes);
+        return size;
+    }
+
+    /// What add_hash() has no time for: a sparse sketch, and to see how far the registers have come.
+    void add_rare(std::uint64_t hash) {
+        if (registers_.empty())
+            add_token(token_of(hash));
+        else
+            raise_rare(hash);
+    }
+
+    /// Rare enough to look at all registers, but only if the hash changes one: it may be that of a frequent key.
+    void raise_rare(std::uint64_t hash) noexcept {
+        std::uint8_t& value = registers_[static_cast<std::size_t>(hash & index_mask())];
+        const std::uint8_t rank = rank_of(hash, index_mask());
+        if (value >= rank && rare_ != any_hash) return;
+        value = (std::max)(value, rank);
+        floor_ = detail::range_of(registers_).least;
+        reach_ = floor_ >= floor_for_one ? any_hash >> floor_ : any_hash;
+        rare_ = any_hash >> (precision_ + 2);
     }
 
     void become_dense(std::vector<std::uint8_t>&& registers) noexcept {
@@ -289,7 +411,7 @@ private:
         if (tokens_.insert(token, token_limit())) return;
         std::vector<std::uint8_t> registers(std::size_t{1} << precision_);
         raise(registers, tokens_);
-        raise(registers, token);
+        raise(registers.data(), index_mask(), hash_of(token));
         become_dense(std::move(registers));
     }
 
@@ -305,51 +427,95 @@ private:
         }
     }
 
-    /// The expected number of keys whose token another key had: a pair shares one with probability 2^-31.
+    /// The expected number of keys whose token another key had: a pair shares one with probability 2^-27.
     [[nodiscard]] double lost_tokens() const noexcept {
         const double tokens = static_cast<double>(tokens_.size());
-        return tokens * tokens / 4294967296.0;
+        return tokens * tokens / 0x1p28;
     }
 
-    /// That number is Poisson distributed with mean a, and so k or more with probability at most a^k / k!. The least k
-    /// that is as unlikely as `sigmas` standard deviations of a normal law on one side, less one.
+    /// The least number that a Poisson law of that mean exceeds as rarely as a normal one exceeds `sigmas` of its
+    /// standard deviations, or one more: what is above k is less than term(k) / (1 - mean / (k + 1)) in all.
     [[nodiscard]] std::size_t lost_at_most(double sigmas) const noexcept {
         const double mean = lost_tokens();
         const double unlikely = 0.5 * std::erfc(sigmas / std::sqrt(2.0));
-        std::size_t lost = 0;
-        for (double tail = mean; tail > unlikely; tail *= mean / static_cast<double>(lost + 1)) ++lost;
-        return lost;
+        double k = 1.0; // one more than the answer
+        for (double term = mean * std::exp(-mean); k + 1.0 <= mean || term > unlikely * (1.0 - mean / (k + 1.0));
+             term *= mean / k)
+            k += 1.0;
+        return static_cast<std::size_t>(k) - 1;
     }
 
     void take_registers(detail::image_reader& in) {
         auto registers = in.take_array<std::uint8_t>(std::uint64_t{1} << precision_);
         in.expect_end();
-        const auto largest = *std::max_element(registers.begin(), registers.end());
+        const unsigned largest = detail::range_of(registers).largest;
         in.require(largest <= 65 - precision_, "has a register above 65 - precision");
         in.require(largest > 0, "is dense but without a single key");
         registers_ = std::move(registers);
     }
 
-    void take_tokens(detail::image_reader& in) {
-        for (std::uint32_t token = 0; in.remaining() > 0;) {
-            const std::uint32_t step = detail::take_varint(in);
-            in.require(step > 0 && step <= ~token, "has tokens that do not ascend");
-            token += step;
-            in.require(valid(token), "has a token that no hash leads to");
-            in.require(tokens_.insert(token, token_limit()), "is sparse but holds more tokens than fit");
-        }
+    /// k of the Rice code for that many tokens, at least one: random ones have differences of 2^k to 2^(k+1) on
+    /// average.
+    [[nodiscard]] static unsigned rice_width(std::size_t tokens) noexcept {
+        return static_cast<unsigned>(std::bit_width(zeros_flag / tokens)) - 1;
     }
 
-    [[nodiscard]] bool valid(std::uint32_t token) const noexcept {
-        const std::uint32_t top = (token & ~rank_flag) >> precision_;
-        if ((token & rank_flag) == 0) return top != 0;
-        return top >= 31 - precision_ && top <= 64 - precision_;
+    [[nodiscard]] static std::size_t most_bytes_of(std::span<const std::uint32_t> tokens) noexcept {
+        if (tokens.empty()) return 0;
+        const unsigned width = rice_width(tokens.size());
+        return 4 + (tokens.size() * (width + 1) + (tokens.back() >> width)) / 8;
+    }
+
+    static void put_tokens(detail::image_writer& out, std::span<const std::uint32_t> tokens) {
+        if (tokens.empty()) return;
+        detail::put_varint(out, static_cast<std::uint32_t>(tokens.size()));
+        const unsigned width = rice_width(tokens.size());
+        detail::bit_writer bits(out);
+        std::uint32_t next = 1; // the least that the next token can be
+        for (const std::uint32_t token : tokens) {
+            const std::uint32_t gap = token - next;
+            bits.put(gap & ((std::uint32_t{1} << width) - 1), width);
+            bits.put_unary(gap >> width);
+            next = token + 1;
+        }
+        bits.finish();
+    }
+
+    void take_tokens(detail::image_reader& in) {
+        if (in.remaining() == 0) return;
+        const std::size_t count = detail::take_varint(in);
+        in.require(count > 0, "announces no tokens");
+        in.require(count <= token_limit(), "is sparse but holds more tokens than fit");
+        const unsigned width = rice_width(count);
+        detail::bit_reader bits(in);
+        in.require(count * (width + 1) <= bits.bits_left(), "is truncated: it announces more tokens than it holds");
+        std::vector<std::uint32_t> tokens(count);
+        std::uint64_t next = 1;
+        for (std::uint32_t& token : tokens) {
+            const std::uint64_t low = bits.take(width);
+            next += (bits.take_unary() << width) | low;
+            in.require(next <= largest_token, "has a token that no hash leads to");
+            token = static_cast<std::uint32_t>(next++);
+            in.require(valid(token), "has a token that no hash leads to");
+        }
+        bits.expect_end();
+        tokens_ = detail::token_set(tokens, token_limit());
+    }
+
+    [[nodiscard]] static bool valid(std::uint32_t token) noexcept {
+        return token != 0 && token_of(hash_of(token)) == token;
     }
 
     unsigned precision_;
     [[no_unique_address]] Hash hash_;
     detail::token_set tokens_;            // empty once the sketch is dense
     std::vector<std::uint8_t> registers_; // empty while the sketch is sparse
+
+    // What speeds up adding to a dense sketch, and is no part of the state. Ranks are leading zeros, so a hash of at
+    // least 2^(64 - f) has a rank of at most f, and changes nothing where no register is below f.
+    std::uint64_t reach_ = any_hash; // hashes above change nothing; all of them while the floor is low
+    std::uint64_t rare_ = any_hash; // hashes up to here go to add_rare(); all while sparse, or if to look for the floor
+    std::uint8_t floor_ = 0;        // no register is below
 };
 
 } // namespace qsketch::inline v0

@@ -181,8 +181,8 @@ public:
     [[nodiscard]] double cdf(double x) const {
         if (empty() || x != x) return not_a_number();
         return answered([&](const detail::reconstruction& r) -> double {
-            if (x < r.min()) return 0;
-            if (x >= r.max()) return 1;
+            if (x < (r.min)()) return 0;
+            if (x >= (r.max)()) return 1;
             return r.rank_of(x) / static_cast<double>(count());
         });
     }
@@ -190,19 +190,19 @@ public:
     [[nodiscard]] std::uint64_t count() const noexcept { return centroids_.count() + buffer_.size() + weighted_count_; }
     [[nodiscard]] bool empty() const noexcept { return count() == 0; }
     /// NaN if empty(). O(1) after flush(), else O(buffered values), as max() and sum().
-    [[nodiscard]] double min() const noexcept {
+    [[nodiscard]] double(min)() const noexcept {
         return empty() ? not_a_number() : std::accumulate(buffer_.begin(), buffer_.end(), min_, [](double a, double b) {
             return (std::min)(a, b);
         });
     }
     /// NaN if empty().
-    [[nodiscard]] double max() const noexcept {
+    [[nodiscard]] double(max)() const noexcept {
         return empty() ? not_a_number() : std::accumulate(buffer_.begin(), buffer_.end(), max_, [](double a, double b) {
             return (std::max)(a, b);
         });
     }
     /// The sum of all values in double arithmetic, kept within the finite range; 0 if empty().
-    [[nodiscard]] double sum() const noexcept { return saturated(sum_ + sum_of_buffer()); }
+    [[nodiscard]] double sum() const noexcept { return saturated(sum_ + sum_of_buffer()) + 0.0; }
     [[nodiscard]] double compression() const noexcept { return compression_; }
 
     /// What serialize() would write, in ascending order of means: at most 1.25 * compression centroids, whose weights
@@ -243,7 +243,7 @@ public:
     /// Equal in everything that serialize() writes. O(c).
     friend bool operator==(const tdigest& a, const tdigest& b) {
         return a.compression_ == b.compression_ && a.count() == b.count() && a.sum() == b.sum() &&
-               (a.empty() || (a.min() == b.min() && a.max() == b.max())) && a.outer() == b.outer();
+               (a.empty() || ((a.min)() == (b.min)() && (a.max)() == (b.max)())) && a.outer() == b.outer();
     }
 
     /// At most 44 + 16 * 1.25 * compression bytes, less where weights are all 1. Layout: docs/format.md.
@@ -254,8 +254,8 @@ public:
                                    32 + list.size() * (single ? 8 : 16));
         image.put(compression_);
         if (!empty()) {
-            image.put(min());
-            image.put(max());
+            image.put((min)());
+            image.put((max)());
             image.put(sum());
         }
         for (std::size_t i = 0; i < list.size(); ++i) image.put(list.mean(i));
@@ -284,9 +284,8 @@ public:
         result.sum_ = image.take_double();
         image.require(finite(result.min_) && finite(result.max_) && finite(result.sum_) && result.min_ <= result.max_,
                       "has a minimum, maximum and sum that are not finite, or not in order");
-        image.require((result.min_ != 0 || !std::signbit(result.min_)) &&
-                          (result.max_ != 0 || !std::signbit(result.max_)),
-                      "has a negative zero");
+        for (const double x : {result.min_, result.max_, result.sum_})
+            image.require(x != 0 || !std::signbit(x), "has a negative zero");
         const std::size_t size = image.remaining() / (single ? 8 : 16);
         image.require(size > 0 && size <= result.outer_cells(),
                       "has no centroids, or more than its compression allows");
@@ -328,8 +327,8 @@ private:
     }
     void include(const tdigest& other) noexcept {
         if (other.empty()) return;
-        min_ = (std::min)(min_, other.min());
-        max_ = (std::max)(max_, other.max());
+        min_ = (std::min)(min_, (other.min)());
+        max_ = (std::max)(max_, (other.max)());
     }
 
     /// Sums end at the largest double instead of at infinity, from which no later value could bring them back.
@@ -443,8 +442,8 @@ private:
     }
 
     [[nodiscard]] static double quantile_of(const detail::reconstruction& r, double q) noexcept {
-        if (q == 0) return r.min();
-        if (q == 1) return r.max();
+        if (q == 0) return (r.min)();
+        if (q == 1) return (r.max)();
         // A hair less: q = k / n must give the k-th of n values also where the product is rounded up.
         return r.value_at(q * r.count() * (1 - 0x1p-51));
     }

@@ -24,10 +24,10 @@ struct single_byte {
 
     [[nodiscard]] static single_byte load(const std::uint8_t* from) noexcept { return {*from}; }
     void store(std::uint8_t* to) const noexcept { *to = value; }
-    [[nodiscard]] friend single_byte max(single_byte a, single_byte b) noexcept {
+    [[nodiscard]] friend single_byte larger(single_byte a, single_byte b) noexcept {
         return {(std::max)(a.value, b.value)};
     }
-    [[nodiscard]] friend single_byte min(single_byte a, single_byte b) noexcept {
+    [[nodiscard]] friend single_byte smaller(single_byte a, single_byte b) noexcept {
         return {(std::min)(a.value, b.value)};
     }
 };
@@ -40,10 +40,10 @@ struct byte_vector {
 
     [[nodiscard]] static byte_vector load(const std::uint8_t* from) noexcept { return {_mm512_loadu_si512(from)}; }
     void store(std::uint8_t* to) const noexcept { _mm512_storeu_si512(to, value); }
-    [[nodiscard]] friend byte_vector max(byte_vector a, byte_vector b) noexcept {
+    [[nodiscard]] friend byte_vector larger(byte_vector a, byte_vector b) noexcept {
         return {_mm512_max_epu8(a.value, b.value)};
     }
-    [[nodiscard]] friend byte_vector min(byte_vector a, byte_vector b) noexcept {
+    [[nodiscard]] friend byte_vector smaller(byte_vector a, byte_vector b) noexcept {
         return {_mm512_min_epu8(a.value, b.value)};
     }
 };
@@ -58,10 +58,10 @@ struct byte_vector {
         return {_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from))};
     }
     void store(std::uint8_t* to) const noexcept { _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), value); }
-    [[nodiscard]] friend byte_vector max(byte_vector a, byte_vector b) noexcept {
+    [[nodiscard]] friend byte_vector larger(byte_vector a, byte_vector b) noexcept {
         return {_mm256_max_epu8(a.value, b.value)};
     }
-    [[nodiscard]] friend byte_vector min(byte_vector a, byte_vector b) noexcept {
+    [[nodiscard]] friend byte_vector smaller(byte_vector a, byte_vector b) noexcept {
         return {_mm256_min_epu8(a.value, b.value)};
     }
 };
@@ -76,10 +76,10 @@ struct byte_vector {
         return {_mm_loadu_si128(reinterpret_cast<const __m128i*>(from))};
     }
     void store(std::uint8_t* to) const noexcept { _mm_storeu_si128(reinterpret_cast<__m128i*>(to), value); }
-    [[nodiscard]] friend byte_vector max(byte_vector a, byte_vector b) noexcept {
+    [[nodiscard]] friend byte_vector larger(byte_vector a, byte_vector b) noexcept {
         return {_mm_max_epu8(a.value, b.value)};
     }
-    [[nodiscard]] friend byte_vector min(byte_vector a, byte_vector b) noexcept {
+    [[nodiscard]] friend byte_vector smaller(byte_vector a, byte_vector b) noexcept {
         return {_mm_min_epu8(a.value, b.value)};
     }
 };
@@ -92,8 +92,12 @@ struct byte_vector {
 
     [[nodiscard]] static byte_vector load(const std::uint8_t* from) noexcept { return {vld1q_u8(from)}; }
     void store(std::uint8_t* to) const noexcept { vst1q_u8(to, value); }
-    [[nodiscard]] friend byte_vector max(byte_vector a, byte_vector b) noexcept { return {vmaxq_u8(a.value, b.value)}; }
-    [[nodiscard]] friend byte_vector min(byte_vector a, byte_vector b) noexcept { return {vminq_u8(a.value, b.value)}; }
+    [[nodiscard]] friend byte_vector larger(byte_vector a, byte_vector b) noexcept {
+        return {vmaxq_u8(a.value, b.value)};
+    }
+    [[nodiscard]] friend byte_vector smaller(byte_vector a, byte_vector b) noexcept {
+        return {vminq_u8(a.value, b.value)};
+    }
 };
 
 #else
@@ -102,12 +106,12 @@ using byte_vector = single_byte;
 
 #endif
 
-/// to[i] = max(to[i], from[i]); both have the same size.
+/// to[i] = larger(to[i], from[i]); both have the same size.
 template <class Vector = byte_vector>
 void raise_bytes(std::span<std::uint8_t> to, std::span<const std::uint8_t> from) noexcept {
     std::size_t i = 0;
     for (; i + Vector::width <= to.size(); i += Vector::width)
-        max(Vector::load(to.data() + i), Vector::load(from.data() + i)).store(to.data() + i);
+        larger(Vector::load(to.data() + i), Vector::load(from.data() + i)).store(to.data() + i);
     for (; i < to.size(); ++i) to[i] = (std::max)(to[i], from[i]);
 }
 
@@ -126,8 +130,8 @@ template <class Vector = byte_vector>
         Vector high = low;
         for (; i + Vector::width <= bytes.size(); i += Vector::width) {
             const Vector here = Vector::load(bytes.data() + i);
-            low = min(low, here);
-            high = max(high, here);
+            low = smaller(low, here);
+            high = larger(high, here);
         }
         std::array<std::uint8_t, Vector::width> lanes;
         low.store(lanes.data());

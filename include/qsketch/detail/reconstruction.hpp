@@ -26,8 +26,8 @@ public:
           // Differences between values near the ends of the double range need room: work on a fraction there.
           unit_((std::max)(std::fabs(min), std::fabs(max)) < 0x1p900 ? 1.0 : 0x1p-64) {}
 
-    [[nodiscard]] double min() const noexcept { return min_; }
-    [[nodiscard]] double max() const noexcept { return max_; }
+    [[nodiscard]] double(min)() const noexcept { return min_; }
+    [[nodiscard]] double(max)() const noexcept { return max_; }
     [[nodiscard]] double count() const noexcept { return static_cast<double>(centroids_.count()); }
 
     /// The values between neighbouring centroids.
@@ -74,7 +74,7 @@ private:
         parabola(double left, double mean, double right) noexcept : left_(left), rise_(right - left) {
             bend_ = 6 * (mean - (left + right) / 2);
             if (bend_ > rise_) { // too full: the left edge gives way
-                left_ = 3 * mean - 2 * right;
+                left_ = mean - 2 * (right - mean);
                 rise_ = right - left_;
                 bend_ = rise_;
             } else if (bend_ < -rise_) {

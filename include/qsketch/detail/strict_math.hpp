@@ -37,9 +37,9 @@ namespace qsketch::inline v0::detail {
 
 /// e^x for 0 <= x <= 100, the same bits everywhere, to about 1e-13 relative.
 [[nodiscard]] inline double strict_exp(double x) noexcept {
-    const double small = x / 256;
+    const double fraction = x / 256;
     double series = 1;
-    for (int k = 14; k >= 1; --k) series = product(series, small / k) + 1;
+    for (int k = 14; k >= 1; --k) series = product(series, fraction / k) + 1;
     for (int doubling = 0; doubling < 8; ++doubling) series = product(series, series);
     return series;
 }

@@ -1,0 +1,227 @@
+#include "application.hpp"
+#include "domain/text.hpp"
+#include "http/events.hpp"
+#include "routes.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <unordered_map>
+
+// Family B: quantiles over sliding windows.
+namespace qsketch_server {
+namespace {
+
+constexpr std::size_t max_key_bytes = 256;
+constexpr std::size_t max_quantiles = 100;
+
+[[nodiscard]] std::optional<problem> key_problem(std::string_view key) {
+    if (!key.empty() && key.size() <= max_key_bytes && is_utf8(key) && !has_control_characters(key)) return {};
+    return problem{"key", fmt::format("must be 1 to {} bytes of UTF-8 without control characters, got {}",
+                                      max_key_bytes, in_quotes(key))};
+}
+
+/// The samples of a body by key, each with the line it came from.
+struct sample_batch {
+    struct group {
+        keyed_samples samples;
+        std::vector<std::uint64_t> lines;
+    };
+    std::vector<group> groups;
+    std::unordered_map<std::string, std::size_t> index;
+    std::size_t latest = 0;
+
+    void add(std::uint64_t line, std::string_view key, sample s) {
+        if (latest >= groups.size() || groups[latest].samples.key != key) { // the same key often comes in a row
+            const auto [at, fresh] = index.try_emplace(std::string(key), groups.size());
+            if (fresh) groups.push_back({{at->first, {}}, {}});
+            latest = at->second;
+        }
+        groups[latest].samples.samples.push_back(s);
+        groups[latest].lines.push_back(line);
+    }
+};
+
+[[nodiscard]] event_report read_samples(application& app, const request& rq, sample_batch& batch) {
+    static constexpr std::array<std::string_view, 3> names = {"key", "value", "timestamp"};
+    const acceptable_times times = app.sample_times();
+    const instant now = app.now();
+    return read_events(
+        rq, names, [&](std::uint64_t line, std::span<const json_value> fields) -> std::optional<problem> {
+            const json_value& key = fields[0];
+            const json_value& value = fields[1];
+            if (key.is != json_value::kind::text)
+                return problem{"key", key.absent() ? "is required" : "must be a string, got " + key.shown()};
+            if (auto wrong = key_problem(key.text)) return wrong;
+            if (value.is != json_value::kind::integer && value.is != json_value::kind::number)
+                return problem{"value", value.absent() ? "is required" : "must be a number, got " + value.shown()};
+            instant at = now;
+            if (!fields[2].absent())
+                if (auto wrong = read_time("timestamp", fields[2], times, at)) return wrong;
+            batch.add(line, key.text, {at, value.number});
+            return {};
+        });
+}
+
+[[nodiscard]] std::string no_room(const application& app) {
+    return fmt::format("no room for another key: --max-series={} are held", app.opts.max_series);
+}
+
+/// Stores the groups; those of keys there is no room for become rejected lines.
+void store_samples(application& app, sample_batch& batch, event_report& report) {
+    for (auto& group : batch.groups) {
+        if (app.series->add(group.samples)) continue;
+        if (!report.batch) throw too_many_series(no_room(app));
+        for (const std::uint64_t line : group.lines) {
+            --report.accepted;
+            report.reject(line, {"key", no_room(app)});
+        }
+    }
+}
+
+/// Throws the sentence that family B's clients know, if one of the parameters is missing.
+void require(const request& rq, std::initializer_list<std::string_view> names) {
+    std::vector<problem> missing;
+    for (const std::string_view name : names)
+        if (rq.parameter(name) == nullptr) missing.push_back({std::string(name), "is required"});
+    if (missing.empty()) return;
+    std::string sentence = "Missing";
+    for (const std::string_view* name = names.begin(); name != names.end(); ++name)
+        sentence.append(name == names.begin() ? " " : name + 1 == names.end() ? " or " : ", ").append(*name);
+    throw invalid_fields(sentence, std::move(missing));
+}
+
+/// The samples of ?key=&window=.
+[[nodiscard]] window_view window_of(const application& app, const request& rq) {
+    const std::string& key = rq.required("key");
+    if (auto wrong = key_problem(key)) throw invalid_fields(*std::move(wrong));
+    const std::chrono::seconds length(
+        whole_number("window", rq.required("window"), 1, app.opts.window_retention.count()));
+    auto found = app.series->window(key, length, app.now());
+    if (!found) throw not_found("Key not found");
+    return *std::move(found);
+}
+
+struct quantile_list {
+    std::vector<std::string> names; ///< As the client wrote them.
+    std::vector<double> values;
+};
+
+[[nodiscard]] quantile_list quantiles_of(const request& rq) {
+    quantile_list out;
+    std::string_view rest = rq.required("q");
+    for (bool more = true; more;) {
+        const std::size_t comma = (std::min)(rest.find(','), rest.size());
+        const std::string_view name = rest.substr(0, comma);
+        more = comma < rest.size();
+        rest.remove_prefix(more ? comma + 1 : comma);
+        const double q = finite_number("q", name);
+        if (!(q >= 0 && q <= 1)) throw invalid_fields(problem{"q", "must be from 0 to 1, got " + in_quotes(name)});
+        if (std::find(out.names.begin(), out.names.end(), name) != out.names.end()) continue;
+        if (out.names.size() == max_quantiles)
+            throw invalid_fields(problem{"q", fmt::format("must be at most {} quantiles", max_quantiles)});
+        out.names.emplace_back(name);
+        out.values.push_back(q);
+    }
+    return out;
+}
+
+[[nodiscard]] bool detail_of(const request& rq) {
+    const std::string* const detail = rq.parameter("detail");
+    if (detail == nullptr || *detail == "0") return false;
+    if (*detail == "1") return true;
+    throw invalid_fields(problem{"detail", "must be 0 or 1, got " + in_quotes(*detail)});
+}
+
+/// `,"count":n`, and with &detail=1 what else is known of the window.
+[[nodiscard]] std::string count_json(const window_view& window, const qsketch::tdigest<>& digest, bool detail) {
+    std::string out = fmt::format(R"(,"count":{})", digest.count());
+    if (detail)
+        out += fmt::format(R"(,"covered":{{"from":"{}","to":"{}"}},"min":{},"max":{})", iso_time(window.from),
+                           iso_time(window.to), json_number(digest.min()), json_number(digest.max()));
+    return out;
+}
+
+} // namespace
+
+answer post_samples(application& app, const request& rq) {
+    sample_batch batch;
+    event_report report = read_samples(app, rq, batch);
+    store_samples(app, batch, report);
+    if (report.batch) return report.to_answer();
+    return json_answer(200, fmt::format(R"({{"ack":true,"ingestedAt":{}}})", app.now().time_since_epoch().count()));
+}
+
+answer get_quantile(application& app, const request& rq) {
+    require(rq, {"key", "q", "window"});
+    const quantile_list qs = quantiles_of(rq);
+    const bool detail = detail_of(rq);
+    const window_view window = window_of(app, rq);
+    const qsketch::tdigest<> digest = window.samples.digest();
+    std::vector<double> estimates(qs.values.size());
+    digest.quantiles(qs.values, estimates);
+    const std::string count = count_json(window, digest, detail);
+    if (rq.required("q").find(',') == std::string::npos)
+        return json_answer(200, fmt::format(R"({{"estimate":{}{}}})", json_number(estimates[0]), count));
+    std::string list;
+    for (std::size_t i = 0; i < estimates.size(); ++i)
+        list += fmt::format("{}{}:{}", i == 0 ? "" : ",", json_string(qs.names[i]), json_number(estimates[i]));
+    return json_answer(200, fmt::format(R"({{"estimates":{{{}}}{}}})", list, count));
+}
+
+answer get_cdf(application& app, const request& rq) {
+    require(rq, {"key", "value", "window"});
+    const double value = finite_number("value", rq.required("value"));
+    const bool detail = detail_of(rq);
+    const window_view window = window_of(app, rq);
+    const qsketch::tdigest<> digest = window.samples.digest();
+    return json_answer(
+        200, fmt::format(R"({{"rank":{}{}}})", json_number(digest.cdf(value)), count_json(window, digest, detail)));
+}
+
+answer get_frequency(application& app, const request& rq) {
+    require(rq, {"key", "value", "window"});
+    const double value = finite_number("value", rq.required("value"));
+    const auto top = window_of(app, rq).samples.top();
+    const std::uint64_t estimate = top.upper(value); // as Count-Min's: never below the truth
+    return json_answer(200, fmt::format(R"({{"estimate":{},"error_bound":{},"confidence":0.99}})", estimate,
+                                        estimate - top.lower(value)));
+}
+
+answer get_topk(application& app, const request& rq) {
+    require(rq, {"key", "window"});
+    const std::string* const k = rq.parameter("k");
+    const std::int64_t wanted = k == nullptr ? 10 : whole_number("k", *k, 1, sample_sketch::top_size);
+    const auto top = window_of(app, rq).samples.top();
+    auto items = top.items();
+    items.resize((std::min)(items.size(), static_cast<std::size_t>(wanted)));
+    std::string list;
+    for (const auto& item : items)
+        list += fmt::format(R"({}{{"value":{},"lower":{},"upper":{}}})", list.empty() ? "" : ",", json_number(item.key),
+                            item.lower, item.upper);
+    return json_answer(200, fmt::format(R"({{"topk":[{}],"count":{}}})", list, top.total()));
+}
+
+answer get_keys(application& app, const request& rq) {
+    const std::string* const limit = rq.parameter("limit");
+    const std::string* const prefix = rq.parameter("prefix");
+    const std::string* const after = rq.parameter("after");
+    const auto wanted = static_cast<std::size_t>(limit == nullptr ? 100 : whole_number("limit", *limit, 1, 10000));
+    auto keys = app.series->keys(prefix ? *prefix : "", after ? *after : "", wanted + 1);
+    const bool more = keys.size() > wanted;
+    if (more) keys.pop_back();
+    std::string list;
+    for (const std::string& key : keys) list += (list.empty() ? "" : ",") + json_string(key);
+    return json_answer(200,
+                       fmt::format(R"({{"keys":[{}],"next":{}}})", list, more ? json_string(keys.back()) : "null"));
+}
+
+answer delete_key(application& app, const request& rq) {
+    if (auto wrong = key_problem(rq.path_rest)) throw invalid_fields(*std::move(wrong));
+    if (!app.series->erase(rq.path_rest)) throw not_found("Key not found");
+    return empty_answer(204);
+}
+
+} // namespace qsketch_server

@@ -1,0 +1,45 @@
+#pragma once
+
+#include "domain/store.hpp"
+#include "options.hpp"
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <string_view>
+
+namespace qsketch_server {
+
+/// What the endpoints work on.
+struct application {
+    options opts;
+    wall_clock now;
+    std::unique_ptr<audience_store> audience;
+    std::unique_ptr<series_store> series;
+    std::chrono::steady_clock::time_point started = std::chrono::steady_clock::now();
+    std::atomic<std::uint64_t> too_old = 0; ///< Events refused for their age.
+    std::atomic<bool> draining = false;
+
+    [[nodiscard]] slicing slices() const noexcept { return {opts.first_slice, opts.slice}; }
+
+    /// What the audience counts take; with `counting`, the refusals for age are counted.
+    [[nodiscard]] acceptable_times audience_times(bool counting) {
+        const instant t = now();
+        return {(std::max)(t - opts.retention, opts.first_slice), t + future_tolerance, "--retention",
+                counting ? &too_old : nullptr};
+    }
+    [[nodiscard]] acceptable_times sample_times() {
+        const instant t = now();
+        return {t - opts.window_retention, t + future_tolerance, "--window-retention", &too_old};
+    }
+
+    /// Forgets what retention no longer covers. To be called now and then.
+    void expire() {
+        const instant t = now();
+        audience->expire_before(slices().slice_of(t - opts.retention));
+        series->expire_before(t - opts.window_retention);
+    }
+};
+
+} // namespace qsketch_server

@@ -1,0 +1,18 @@
+#pragma once
+
+#include <string>
+#include <string_view>
+
+namespace qsketch_server {
+
+/// RFC 3629: no overlong forms, no surrogates, nothing beyond U+10FFFF.
+[[nodiscard]] bool is_utf8(std::string_view text) noexcept;
+
+/// Is any byte an ASCII control character?
+[[nodiscard]] bool has_control_characters(std::string_view text) noexcept;
+
+/// A client's value as an error message shows it: quoted, at most 64 bytes of it, and bytes that are no readable text
+/// replaced by '?'.
+[[nodiscard]] std::string in_quotes(std::string_view value);
+
+} // namespace qsketch_server

@@ -1,0 +1,81 @@
+#include "http/errors.hpp"
+
+#include "domain/problem.hpp"
+#include "http/request.hpp"
+
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include <new>
+
+namespace qsketch_server {
+namespace {
+
+[[nodiscard]] std::string_view code_of(int status) noexcept {
+    switch (status) {
+    case 401:
+        return "AUTH_ERROR";
+    case 404:
+        return "NOT_FOUND";
+    case 405:
+        return "METHOD_NOT_ALLOWED";
+    case 413:
+        return "PAYLOAD_TOO_LARGE";
+    case 415:
+        return "UNSUPPORTED_MEDIA_TYPE";
+    case 429:
+        return "CARDINALITY_LIMIT";
+    case 503:
+        return "OVERLOADED";
+    default:
+        return status < 500 ? "INVALID_REQUEST" : "INTERNAL_ERROR";
+    }
+}
+
+[[nodiscard]] answer coded(int status, std::string_view code, std::string_view message, error_style style,
+                           std::string_view details) {
+    const std::string text = json_string(message);
+    answer out = json_answer(
+        status, style == error_style::sentence
+                    ? fmt::format(R"({{"error":{},"code":"{}","details":{}}})", text, code, details)
+                    : fmt::format(R"({{"error":true,"code":"{}","message":{},"details":{}}})", code, text, details));
+    if (status == 503) out.headers.emplace_back("Retry-After", "1");
+    return out;
+}
+
+} // namespace
+
+answer error_answer(int status, std::string_view message, error_style style, std::string_view details) {
+    return coded(status, code_of(status), message, style, details);
+}
+
+answer exception_answer(const std::exception_ptr& thrown, const request& rq, error_style style) {
+    std::string unexpected;
+    try {
+        std::rethrow_exception(thrown);
+    } catch (const invalid_fields& e) {
+        std::string fields;
+        for (const problem& p : e.problems())
+            fields += fmt::format(R"({}{{"field":{},"error":{}}})", fields.empty() ? "" : ",", json_string(p.field),
+                                  json_string(p.error));
+        return coded(400, "VALIDATION_ERROR", e.what(), style, fmt::format(R"({{"fields":[{}]}})", fields));
+    } catch (const malformed_request& e) {
+        return error_answer(400, e.what(), style);
+    } catch (const not_found& e) {
+        return error_answer(404, e.what(), style);
+    } catch (const too_many_series& e) {
+        return error_answer(429, e.what(), style);
+    } catch (const refused_request& e) {
+        return error_answer(e.status(), e.what(), style);
+    } catch (const std::bad_alloc&) {
+        return error_answer(503, "out of memory", style);
+    } catch (const std::exception& e) {
+        unexpected = e.what();
+    } catch (...) {
+        unexpected = "an exception of unknown type";
+    }
+    spdlog::error("request {}: {} {}: {}", rq.id, rq.method, rq.path, unexpected);
+    return error_answer(500, "internal error", style, fmt::format(R"({{"request_id":{}}})", json_string(rq.id)));
+}
+
+} // namespace qsketch_server

@@ -1,0 +1,43 @@
+#pragma once
+
+#include "domain/instant.hpp"
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <stdexcept>
+#include <string>
+
+namespace qsketch_server {
+
+/// A flag or environment name that is unknown, broken, or asks for what this build has not. what() is one line.
+class bad_option : public std::runtime_error {
+public:
+    using std::runtime_error::runtime_error;
+};
+
+enum class log_format { text, json };
+
+struct options {
+    std::string host;
+    std::uint16_t port = 0;
+    std::string node_id;
+    std::chrono::milliseconds slice{};
+    instant first_slice{};
+    std::chrono::milliseconds retention{};
+    std::chrono::seconds window_retention{};
+    std::size_t threads = 0;
+    std::size_t max_connections = 0;
+    std::size_t max_body = 0;
+    std::size_t max_series = 0;
+    bool insecure = false;
+    log_format logs = log_format::text;
+    bool log_requests = false;
+};
+
+/// Flags win over the environment, which wins over the defaults. Nothing if --help or --version was answered, on
+/// stdout. Throws bad_option.
+[[nodiscard]] std::optional<options> parse_options(int argc, const char* const* argv);
+
+} // namespace qsketch_server

@@ -1,0 +1,54 @@
+#pragma once
+
+#include "http/answer.hpp"
+#include "http/errors.hpp"
+#include "http/request.hpp"
+
+#include <span>
+#include <string_view>
+
+namespace qsketch_server {
+
+struct application;
+
+/// One row a method and path. A pattern that ends in {…} stands for every path that goes on with at least one byte.
+struct route {
+    std::string_view method;
+    std::string_view pattern;
+    answer (*handler)(application&, const request&);
+    error_style errors;
+    std::string_view doc;
+};
+
+/// Everything the server answers, apart from HEAD (as GET) and OPTIONS (what is allowed).
+[[nodiscard]] std::span<const route> routes() noexcept;
+
+/// Finds the row and calls its handler; all errors are answers too. `target` is path and query as sent; it fills in
+/// the request's path and query.
+[[nodiscard]] answer dispatch(application& app, request& rq, std::string_view target);
+
+/// How the path of a target writes its errors.
+[[nodiscard]] error_style error_style_of(std::string_view target) noexcept;
+
+// The handlers: each parses, validates, asks a store, answers.
+answer post_analytics(application& app, const request& rq);
+answer get_analytics(application& app, const request& rq);
+answer get_per_worker(application& app, const request& rq);
+answer get_all_slices(application& app, const request& rq);
+answer post_worker(application& app, const request& rq);
+answer get_worker(application& app, const request& rq);
+
+answer post_samples(application& app, const request& rq);
+answer get_quantile(application& app, const request& rq);
+answer get_cdf(application& app, const request& rq);
+answer get_frequency(application& app, const request& rq);
+answer get_topk(application& app, const request& rq);
+answer get_keys(application& app, const request& rq);
+answer delete_key(application& app, const request& rq);
+
+answer get_health(application& app, const request& rq);
+answer get_livez(application& app, const request& rq);
+answer get_readyz(application& app, const request& rq);
+answer get_openapi(application& app, const request& rq);
+
+} // namespace qsketch_server

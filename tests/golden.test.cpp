@@ -1,0 +1,109 @@
+// What may not change within an image version: hash values, and the bytes that sketches write. Bytes written by any
+// release must stay readable and must mean the same, so a difference here is a bug unless image_version was raised, or
+// unless the release that will first write the new bytes has not been made yet. Only then:
+//
+//     golden_test "[.regenerate]"
+
+#include "support/sketch_types.hpp"
+
+#include "support/catch.hpp"
+
+#include <cstddef>
+#include <cstdint>
+#include <fstream>
+#include <iterator>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace {
+
+using support::sketch_case;
+using support::sketch_types;
+
+/// Small: a handful of events. Large: enough to leave every small form.
+template <class Sketch>
+std::vector<std::pair<std::string, Sketch>> examples() {
+    return {{"empty", sketch_case<Sketch>::make()},
+            {"small", support::filled<Sketch>(12, 40, 1)},
+            {"large", support::filled<Sketch>(20'000, 50'000, 2)}};
+}
+
+template <class Sketch>
+std::string path_of(const std::string& example) {
+    return std::string(QSKETCH_GOLDEN_DIRECTORY) + "/" + sketch_case<Sketch>::name() + "_" + example + ".hex";
+}
+
+/// 32 bytes a line.
+std::string to_hex(const std::vector<std::byte>& image) {
+    constexpr char digits[] = "0123456789abcdef";
+    std::string text;
+    for (std::size_t i = 0; i < image.size(); ++i) {
+        text += digits[std::to_integer<unsigned>(image[i]) >> 4];
+        text += digits[std::to_integer<unsigned>(image[i]) & 15];
+        if (i % 32 == 31 || i + 1 == image.size()) text += '\n';
+    }
+    return text;
+}
+
+std::vector<std::byte> from_hex(const std::string& text) {
+    std::vector<std::byte> image;
+    unsigned high = 16;
+    for (const char c : text) {
+        if (c == '\n' || c == '\r') continue;
+        const auto digit = static_cast<unsigned>(c <= '9' ? c - '0' : c - 'a' + 10);
+        if (high == 16) {
+            high = digit;
+        } else {
+            image.push_back(std::byte(high * 16 + digit));
+            high = 16;
+        }
+    }
+    return image;
+}
+
+} // namespace
+
+TEMPLATE_LIST_TEST_CASE("sketches write the bytes they always wrote", "", sketch_types) {
+    for (const auto& [name, sketch] : examples<TestType>()) {
+        CAPTURE(path_of<TestType>(name));
+        std::ifstream file(path_of<TestType>(name));
+        const std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+        REQUIRE_FALSE(text.empty());
+        CHECK(to_hex(sketch.serialize()) == text);
+        const auto read = TestType::deserialize(from_hex(text));
+        CHECK(read == sketch);
+        CHECK(to_hex(read.serialize()) == text);
+    }
+}
+
+TEST_CASE("hashes are what they always were") {
+    const qsketch::hash hash;
+    CHECK(hash(0) == 0x7acdbb98b1344213);
+    CHECK(hash(std::int8_t{-1}) == 0xbe0627ce1831f633);
+    CHECK(hash(1.5) == 0xabaabcc077d9f8c1);
+    CHECK(hash(std::string_view("")) == 0x2b21d35958eae1c7);
+    CHECK(hash(std::string_view("qsketch")) == 0x92a111daef8ab353);
+    CHECK(hash(std::string_view("a text of more than forty-eight bytes, for the long loop")) == 0xcd6952795fc93f08);
+    CHECK(hash.id() == 0x470158a3);
+    CHECK(qsketch::hash(1)(0) == 0xb456bcfc34c2cb2c);
+    CHECK(qsketch::sip_hash(1, 2)(std::string_view("qsketch")) == 0x3586a377f3715a1d);
+    CHECK(qsketch::sip_hash(1, 2).id() == 0xe4d012cb);
+}
+
+TEMPLATE_LIST_TEST_CASE("write the golden files and the seeds of the fuzzer anew", "[.regenerate]", sketch_types) {
+    for (const auto& [name, sketch] : examples<TestType>()) {
+        const auto image = sketch.serialize();
+        std::ofstream file(path_of<TestType>(name), std::ios::binary);
+        file << to_hex(image);
+        CHECK(file.good());
+        if (name == "empty") continue;
+        std::ofstream seed(std::string(QSKETCH_GOLDEN_DIRECTORY) + "/../fuzz/corpus/images/" +
+                               sketch_case<TestType>::name() + "_" + name,
+                           std::ios::binary);
+        seed.put(static_cast<char>(support::place_of<TestType>(static_cast<sketch_types*>(nullptr))));
+        seed.write(reinterpret_cast<const char*>(image.data()), static_cast<std::streamsize>(image.size()));
+        CHECK(seed.good());
+    }
+}

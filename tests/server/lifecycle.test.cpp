@@ -1,0 +1,176 @@
+#include "support/catch.hpp"
+#include "support/client.hpp"
+#include "support/json.hpp"
+#include "support/process.hpp"
+
+#include <string>
+#include <vector>
+
+using namespace server_test;
+using namespace std::chrono_literals;
+
+namespace {
+
+struct ended {
+    int status;
+    std::string out;
+    std::string errors;
+};
+
+ended run(const std::vector<std::string>& arguments, const std::vector<std::string>& environment = {}) {
+    process p(arguments, environment);
+    const std::string out = p.line();
+    return {p.wait(10s).value_or(-1), out, p.errors()};
+}
+
+} // namespace
+
+TEST_CASE("A flag that is unknown, broken or not available yet ends the server with one line and status 2") {
+    const std::vector<std::vector<std::string>> bad = {{"--prot=1"},
+                                                       {"--port=65536"},
+                                                       {"--port=x"},
+                                                       {"--port"},
+                                                       {"--port="},
+                                                       {"extra"},
+                                                       {"--max-body=0"},
+                                                       {"--max-body=5MB"},
+                                                       {"--max-body=2GiB"},
+                                                       {"--threads=0"},
+                                                       {"--slice=0h"},
+                                                       {"--slice=1"},
+                                                       {"--retention=1w"},
+                                                       {"--retention=-1d"},
+                                                       {"--max-series=1e5"},
+                                                       {"--durability=commit"},
+                                                       {"--durability=async"},
+                                                       {"--durability=yes"},
+                                                       {"--log-format=xml"},
+                                                       {"--insecure=maybe"},
+                                                       {"--first-slice=soon"},
+                                                       {"--node-id=a,b"},
+                                                       {"--host="},
+                                                       {"--host=no such host"},
+                                                       {"--grpc-port=1"},
+                                                       {"--data-dir=x"},
+                                                       {"--cluster=x"},
+                                                       {"--rate-limit=5"},
+                                                       {"--auth-tokens-file"},
+                                                       {"--demo"},
+                                                       {"--window-retention=0s"}};
+    for (auto arguments : bad) {
+        INFO(arguments.front());
+        const std::string flag = arguments.front().substr(0, arguments.front().find('='));
+        if (flag != "--port") arguments.push_back("--port=0");
+        const ended e = run(arguments);
+        CHECK(e.status == 2);
+        CHECK(e.out.empty());
+        CHECK(e.errors.rfind("qsketch-server: ", 0) == 0);
+        CHECK(e.errors.find('\n') == e.errors.size() - 1);
+        CHECK(e.errors.find(flag) != e.errors.npos);
+    }
+    CHECK(run({"--durability=commit"}).errors ==
+          "qsketch-server: --durability=commit is not available in this build yet; use --durability=none\n");
+}
+
+TEST_CASE("The environment sets what flags do not") {
+    const ended bad = run({}, {"QSKETCH_PORT=x"});
+    CHECK(bad.status == 2);
+    CHECK(bad.errors.find("--port") != bad.errors.npos);
+    CHECK(run({"--port=0"}, {"QSKETCH_PROT=5"}).errors.find("QSKETCH_PROT") != std::string::npos);
+    process p({"--node-id=flag"}, {"QSKETCH_PORT=0", "QSKETCH_NODE_ID=environment", "QSKETCH_LOG_FORMAT=json",
+                                   "QSKETCH_INSECURE=false", "PATH=/bin"});
+    const std::string line = p.line();
+    REQUIRE(line.rfind("listening on http://127.0.0.1:", 0) == 0);
+    const auto port = static_cast<std::uint16_t>(std::stoi(line.substr(30)));
+    CHECK(json_at(get(port, "/health").body, "/cluster/node_id") == R"("flag")");
+    std::string log;
+    for (int i = 0; i < 500 && (log = p.errors()).empty(); ++i) std::this_thread::sleep_for(10ms);
+    CHECK(json_at(log, "/level") == R"("info")");
+}
+
+TEST_CASE("--help names every flag with its environment name, and ends well") {
+    process p({"--help"});
+    std::string text;
+    for (std::string line; !(line = p.line()).empty() || text.size() < 500;) text += line + "\n";
+    for (std::string line; !(line = p.line()).empty();) text += line + "\n";
+    CHECK(p.wait(5s) == 0);
+    for (const char* name : {"--host", "QSKETCH_HOST", "--max-series", "QSKETCH_MAX_SERIES", "--durability"})
+        CHECK(text.find(name) != text.npos);
+    process version({"--version"});
+    CHECK(version.line().rfind("qsketch-server ", 0) == 0);
+    CHECK(version.wait(5s) == 0);
+}
+
+TEST_CASE("A taken port ends the second server with status 2") {
+    const server first;
+    const ended e = run({"--port=" + std::to_string(first.port())});
+    CHECK(e.status == 2);
+    CHECK(e.out.empty());
+    CHECK(e.errors.find(std::to_string(first.port())) != e.errors.npos);
+    CHECK(get(first.port(), "/livez").status == 200);
+}
+
+TEST_CASE("A host that others can reach needs --insecure") {
+    const ended e = run({"--host=0.0.0.0", "--port=0"});
+    CHECK(e.status == 2);
+    CHECK(e.errors.find("--insecure") != e.errors.npos);
+    process p({"--host=0.0.0.0", "--port=0", "--insecure"});
+    CHECK(p.line().rfind("listening on http://0.0.0.0:", 0) == 0);
+}
+
+TEST_CASE("The port is free for the next server at once") {
+    std::uint16_t port = 0;
+    {
+        server first;
+        port = first.port();
+        connection held(port);
+        held.send("GET /livez HTTP/1.1\r\nHost: x\r\n\r\n");
+        CHECK(held.receive().status == 200);
+        first.signal(SIGTERM);
+        CHECK(first.wait(5s) == 0);
+    }
+    process second({"--port=" + std::to_string(port)});
+    CHECK(second.line() == "listening on http://127.0.0.1:" + std::to_string(port));
+}
+
+TEST_CASE("SIGTERM and SIGINT end the server with status 0 whatever its clients do") {
+    for (const int number : {SIGTERM, SIGINT}) {
+        server s;
+        std::vector<connection> idle;
+        for (int i = 0; i < 50; ++i) idle.emplace_back(s.port());
+        for (auto& c : idle) c.send("GET /livez HTTP/1.1\r\nHost: x\r\n\r\n");
+        for (auto& c : idle) CHECK(c.receive().status == 200);
+        connection silent(s.port());
+        connection half(s.port());
+        half.send("POST /samples HTTP/1.1\r\nHost: x\r\nContent-Length: 50\r\n\r\n{\"key\"");
+        connection deaf(s.port()); // asks for much and reads nothing
+        for (int i = 0; i < 400; ++i) deaf.send("GET /openapi.yaml HTTP/1.1\r\nHost: x\r\n\r\n");
+        s.signal(number);
+        CHECK(s.wait(5s) == 0);
+        CHECK(s.errors().find("done") != std::string::npos);
+    }
+}
+
+TEST_CASE("A request under way at SIGTERM is answered, a new connection is not taken") {
+    server s;
+    connection slow(s.port());
+    slow.send("POST /samples HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: "
+              "21\r\n\r\n{\"key\":\"k\"");
+    CHECK(get(s.port(), "/livez").status == 200);
+    s.signal(SIGTERM);
+    std::this_thread::sleep_for(500ms);
+    CHECK_THROWS(connection(s.port()));
+    slow.send(",\"value\":1}");
+    const reply r = slow.receive();
+    CHECK(r.status == 200);
+    CHECK(r.header("connection") == "close");
+    CHECK(s.wait(5s) == 0);
+}
+
+TEST_CASE("--log-requests tells of every request on stderr, and of nothing in it") {
+    const server s({"--log-requests"});
+    CHECK(post_json(s.port(), "/samples", R"({"key":"secret","value":1})").status == 200);
+    const std::string log = s.errors();
+    CHECK(log.find("127.0.0.1 POST /samples 200") != log.npos);
+    CHECK(log.find("secret") == log.npos);
+}

@@ -1,0 +1,146 @@
+#include "domain/audience.hpp"
+#include "domain/series.hpp"
+
+#include "support/catch.hpp"
+
+#include <cmath>
+#include <map>
+#include <set>
+#include <string>
+#include <thread>
+#include <vector>
+
+using namespace qsketch_server;
+using namespace std::chrono_literals;
+
+namespace {
+
+const instant now = *parse_instant("2024-01-20T15:30:00.500Z");
+
+std::uint64_t count(const series_store& store, std::string_view key, std::chrono::seconds length, instant t = now) {
+    const auto found = store.window(key, length, t);
+    REQUIRE(found);
+    return found->samples.count();
+}
+
+} // namespace
+
+TEST_CASE("A window holds every sample of the last seconds and none from beyond what it covers") {
+    memory_series store(1h, 10);
+    keyed_samples batch{"k", {}};
+    std::vector<instant> times;
+    for (int i = 0; i < 3000; ++i) {
+        times.push_back(now - std::chrono::milliseconds(i * 911 % 3'000'000));
+        batch.samples.push_back({times.back(), static_cast<double>(i)});
+    }
+    REQUIRE(store.add(batch));
+    for (const auto length : {1s, 2s, 60s, 777s, 3600s}) {
+        const auto found = store.window("k", length, now);
+        REQUIRE(found);
+        CHECK(found->from <= now - length);
+        CHECK(found->from > now - length - 1s);
+        CHECK(found->to > now);
+        std::uint64_t inside = 0;
+        for (const instant t : times) inside += t >= found->from && t < found->to ? 1 : 0;
+        CHECK(found->samples.count() == inside);
+    }
+    CHECK_FALSE(store.window("other", 1s, now));
+}
+
+TEST_CASE("Samples ahead of now wait for their time and push out nothing that is inside the retention") {
+    memory_series store(60s, 10);
+    keyed_samples old{"k", {{now - 60s, 1}}};
+    keyed_samples ahead{"k", {{now + 5min, 2}}};
+    REQUIRE(store.add(old));
+    REQUIRE(store.add(ahead));
+    CHECK(count(store, "k", 60s) == 1);
+    CHECK(count(store, "k", 60s, now + 5min) == 1);
+    CHECK(store.window("k", 60s, now + 5min)->samples.digest().max() == 2);
+}
+
+TEST_CASE("Keys beyond the bound are refused, erased and expired ones make room") {
+    memory_series store(60s, 2);
+    keyed_samples a{"a", {{now, 1}}};
+    keyed_samples b{"b", {{now - 50s, 1}}};
+    keyed_samples c{"c", {{now, 1}}};
+    CHECK(store.add(a));
+    CHECK(store.add(b));
+    CHECK_FALSE(store.add(c));
+    CHECK(store.add(a));
+    CHECK(store.size() == 2);
+    store.expire_before(now - 10s);
+    CHECK(store.size() == 1);
+    CHECK(store.add(c));
+    CHECK(store.erase("a"));
+    CHECK_FALSE(store.erase("a"));
+    CHECK(store.keys("", "", 10) == std::vector<std::string>{"c"});
+}
+
+TEST_CASE("A user has another pseudonym in every slice and under every key, and always the same in one") {
+    const memory_audience one(qsketch::sip_hash(1, 2));
+    const memory_audience other(qsketch::sip_hash(1, 3));
+    std::set<std::uint64_t> seen;
+    for (std::int64_t slice = -50; slice < 50; ++slice)
+        for (const char* user : {"ann", "bob"}) {
+            CHECK(one.pseudonym(slice, user) == one.pseudonym(slice, user));
+            seen.insert(one.pseudonym(slice, user));
+            seen.insert(other.pseudonym(slice, user));
+        }
+    CHECK(seen.size() == 400);
+}
+
+TEST_CASE("Visits are counted by slice from many threads, and slices expire") {
+    memory_audience store(qsketch::sip_hash(1, 2));
+    std::vector<std::thread> threads;
+    for (int t = 0; t < 4; ++t)
+        threads.emplace_back([&store, t] {
+            for (int round = 0; round < 20; ++round) {
+                std::vector<visit> visits;
+                for (int i = 0; i < 100; ++i) {
+                    const std::int64_t slice = i % 3;
+                    visits.push_back({slice, store.pseudonym(slice, std::to_string(t * 50 + i)), i % 2 == 0});
+                }
+                store.count(visits);
+            }
+        });
+    for (auto& t : threads) t.join();
+    std::map<std::int64_t, std::set<int>> users;
+    for (int t = 0; t < 4; ++t)
+        for (int i = 0; i < 100; ++i) users[i % 3].insert(t * 50 + i);
+    const auto all = store.all();
+    REQUIRE(all.size() == 3);
+    std::uint64_t total = 0;
+    for (const slice_figures& f : all) {
+        total += f.clicks + f.impressions;
+        CHECK(std::llround(f.unique_users) == static_cast<long long>(users[f.slice].size()));
+    }
+    CHECK(total == 8000);
+    store.expire_before(2);
+    CHECK(store.all().size() == 1);
+    CHECK(store.figures(1).clicks == 0);
+}
+
+TEST_CASE("Slices before the first have negative numbers and begin where they should") {
+    const slicing hours{instant(10h), 1h};
+    CHECK(hours.slice_of(instant(10h)) == 0);
+    CHECK(hours.slice_of(instant(11h - 1ms)) == 0);
+    CHECK(hours.slice_of(instant(10h - 1ms)) == -1);
+    CHECK(hours.slice_of(instant(9h)) == -1);
+    CHECK(hours.start_of(-1) == instant(9h));
+}
+
+TEST_CASE("At most one slice in a hundred is off by more than one user up to ten thousand users", "[.long]") {
+    memory_audience store(qsketch::sip_hash(3, 4));
+    constexpr int slices = 400;
+    int off = 0;
+    std::vector<visit> visits;
+    for (std::int64_t slice = 0; slice < slices; ++slice) {
+        visits.clear();
+        for (int user = 0; user < 10'000; ++user)
+            visits.push_back({slice, store.pseudonym(slice, std::to_string(user)), true});
+        store.count(visits);
+        off += std::abs(std::llround(store.figures(slice).unique_users) - 10'000) > 1 ? 1 : 0;
+        store.expire_before(slice + 1);
+    }
+    CHECK(off <= slices / 100);
+}
