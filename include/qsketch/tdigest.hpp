@@ -15,6 +15,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <memory>
 #include <numeric>
 #include <span>
 #include <stdexcept>
@@ -370,8 +371,8 @@ private:
         if (buffer_.empty() && weighted_.empty()) return;
         const double total = sum();
         if (weighted_.empty()) {
-            std::vector<double> scratch(buffer_.size());
-            detail::sort_values(buffer_, scratch);
+            const std::unique_ptr<double[]> scratch(new double[buffer_.size()]);
+            detail::sort_values(buffer_, {scratch.get(), buffer_.size()});
             include(buffer_.front());
             include(buffer_.back());
             centroids_ =

@@ -44,7 +44,10 @@ public:
 
     /// Index of the centroid that holds the value of rank `rank` in (0, count]: the first whose end reaches it.
     [[nodiscard]] std::size_t at_rank(double rank) const noexcept {
-        return partition(ends_.size(), [&](std::size_t i) { return static_cast<double>(end(i)) < rank; });
+        const auto below = static_cast<std::uint64_t>(static_cast<std::int64_t>(rank));
+        const std::uint64_t least = (below + (static_cast<double>(static_cast<std::int64_t>(below)) < rank ? 1 : 0))
+                                    << 1;
+        return partition(ends_.size(), [&](std::size_t i) { return ends_[i] < least; });
     }
     /// Number of centroids with means <= x.
     [[nodiscard]] std::size_t up_to(double x) const noexcept {
@@ -76,7 +79,7 @@ private:
         std::size_t first = 0;
         while (size > 0) {
             const std::size_t half = (size + 1) / 2;
-            first += before(first + half - 1) ? half : 0;
+            first += half & (std::size_t{0} - static_cast<std::size_t>(before(first + half - 1)));
             size -= half;
         }
         return first;

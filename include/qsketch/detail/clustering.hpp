@@ -60,19 +60,7 @@ public:
             });
             return;
         }
-        // The values are few beside what the cells hold: a run of equal ones seldom fills a cell, and most of the work
-        // is to add up the values between one centroid and the next.
-        const double* const end = values_.data() + values_.size();
-        const double* from = values_.data();
-        for (std::size_t i = 0; i < centroids_.size(); ++i) {
-            weighted_mean c = centroids_.at(i);
-            const double* to = from;
-            while (to != end && *to < c.mean) ++to;
-            pass.push_values(from, to);
-            for (from = to; from != end && *from == c.mean && c.exact; ++from) ++c.weight;
-            pass.place(c);
-        }
-        pass.push_values(from, end);
+        pass.merge(centroids_, values_);
     }
 
 private:
@@ -136,31 +124,82 @@ public:
 
     [[nodiscard]] bool unscaled() const noexcept { return unit_ == 1.0; }
 
-    /// Places sorted values one by one in effect; a run of equal ones becomes one item where it fills the rest of a
-    /// cell, or where cells are narrow.
-    void push_values(const double* first, const double* last) {
-        while (first != last) {
-            // How many more have their middle rank in this cell, or more than that if all have.
-            const auto room = static_cast<std::int64_t>((edges_[cell_] + 1) / 2 - placed_);
-            const std::ptrdiff_t fitting = (std::min)(room, static_cast<std::int64_t>(last - first));
-            if (fitting < 2 || edges_[cell_] - edges_[cell_ - 1] < 8 || first[0] == first[fitting - 1]) {
-                const double* const run = first;
-                while (first != last && *first == *run) ++first;
-                place({*run, static_cast<std::uint64_t>(first - run), true});
-                continue;
+    /// The same as pushing everything in order, for values that are few beside what the cells hold: a run of equal ones
+    /// seldom fills a cell there, and is one item only where it does, or where cells are narrow. Most of the work is to
+    /// add up the values between one centroid and the next, so all state is in local variables.
+    void merge(const centroid_list& centroids, std::span<const double> values) {
+        const double* x = values.data();
+        const double* const end = x + values.size();
+        std::size_t next = 0;
+        double next_mean = centroids.mean(0);
+        std::size_t cell = 1;
+        std::uint64_t placed = 0;
+        std::uint64_t open = 0; // weight of the open centroid
+        bool several = false;   // whether it is made of more than one item
+        bool exact = false;
+        double first = 0;
+        double last = 0;
+        double sum = 0;
+        const auto close = [&] {
+            if (open == 0) return;
+            // Rounding must not break the order.
+            const double mean = several ? (std::min)((std::max)(sum / as_double(open), first), last) : first;
+            out_.append({mean, open, exact && !several});
+            open = 0;
+            several = false;
+            sum = 0;
+        };
+        for (;;) {
+            weighted_mean item{};
+            if (x != end && *x < next_mean) {
+                const auto room = static_cast<std::int64_t>((edges_[cell] + 1) / 2 - placed);
+                if (room >= 2 && edges_[cell] - edges_[cell - 1] >= 8) {
+                    const double* const stop = x + (std::min)(room, static_cast<std::int64_t>(end - x));
+                    const double* from = x;
+                    double longer = sum;
+                    do longer += *x++;
+                    while (x != stop && *x < next_mean);
+                    if (*from != x[-1]) {
+                        if (open == 0) first = *from;
+                        several = true;
+                        last = x[-1];
+                        sum = longer;
+                        open += static_cast<std::uint64_t>(x - from);
+                        placed += static_cast<std::uint64_t>(x - from);
+                        continue;
+                    }
+                    x = from;
+                }
+                const double* const run = x;
+                do ++x;
+                while (x != end && *x == *run && *run < next_mean);
+                item = {*run, static_cast<std::uint64_t>(x - run), true};
+            } else if (next < centroids.size()) {
+                item = centroids.at(next++);
+                for (; x != end && *x == item.mean && item.exact; ++x) ++item.weight;
+                next_mean = next < centroids.size() ? centroids.mean(next) : std::numeric_limits<double>::infinity();
+            } else {
+                break;
             }
-            if (open_.weight == 0) {
-                open_.mean = *first;
-                sum_ = 0;
+            const std::uint64_t middle = 2 * placed + item.weight;
+            bool heavy = 2 * item.weight >= edges_[cell] - edges_[cell - 1];
+            if (middle > edges_[cell] || heavy) {
+                close();
+                while (middle > edges_[cell]) ++cell;
+                heavy = 2 * item.weight >= edges_[cell] - edges_[cell - 1];
             }
-            double sum = sum_;
-            for (const double* const end = first + fitting; first != end; ++first) sum += *first;
-            sum_ = sum;
-            open_.weight += static_cast<std::uint64_t>(fitting);
-            open_.exact = false;
-            placed_ += static_cast<std::uint64_t>(fitting);
-            last_ = first[-1];
+            several = open > 0;
+            if (open == 0) {
+                first = item.mean;
+                exact = item.exact;
+            }
+            last = item.mean;
+            sum += product(item.mean, as_double(item.weight));
+            open += item.weight;
+            placed += item.weight;
+            if (heavy) close();
         }
+        close();
     }
 
     void place(const weighted_mean& item) {
