@@ -4,6 +4,7 @@
 #include "support/catch.hpp"
 #include "support/generators.hpp"
 
+#include <cmath>
 #include <vector>
 
 using counter = qsketch::hyperloglog<std::uint64_t>;
@@ -30,9 +31,10 @@ bytes crafted(image_options options, const std::vector<std::uint8_t>& body, std:
     return std::move(out).finish();
 }
 
-/// A sparse image of precision 4 that announces `count` tokens, with these differences less one, coded for 2^k.
-bytes crafted_sparse(std::uint32_t count, unsigned k, const std::vector<std::uint32_t>& gaps) {
-    image_writer out(image_kind::hyperloglog, {4, 0, 0}, 64);
+/// A sparse image that announces `count` tokens, with these differences less one, coded for 2^k.
+bytes crafted_sparse(std::uint32_t count, unsigned k, const std::vector<std::uint32_t>& gaps,
+                     std::uint8_t precision = 4) {
+    image_writer out(image_kind::hyperloglog, {precision, 0, 0}, 64);
     out.put(qsketch::hash{}.id());
     qsketch::detail::put_varint(out, count);
     qsketch::detail::bit_writer bits(out);
@@ -76,7 +78,7 @@ TEST_CASE("every state comes back from its bytes, equal and with equal bytes") {
 
 TEST_CASE("tokens of hashes with many leading zeros come back as well") {
     support::random_bits random(1);
-    for (const unsigned precision : {4u, 14u, 18u}) {
+    for (const unsigned precision : {4u, 14u, 15u, 18u}) {
         for (int trial = 0; trial < 300; ++trial) {
             counter sketch(precision);
             sketch.add_hash(random() >> random.below(64));
@@ -105,6 +107,18 @@ TEST_CASE("few keys make small images") {
     CHECK(built(14, 10'000).serialize().size() == 16 + 16'384);
 }
 
+TEST_CASE("the size of a sparse image is as documented") {
+    for (const unsigned precision : {14u, 15u, 18u}) {
+        const double bits = precision < 15 ? 27 : 31;
+        for (std::uint64_t n = 100; n <= 3u << (precision - 4); n += n / 2) {
+            const double expected = 17 + static_cast<double>(n) * (bits + 1.6 - std::log2(static_cast<double>(n))) / 8;
+            const auto size = static_cast<double>(built(precision, n).serialize().size());
+            INFO("precision " << precision << ", " << n << " keys, " << size << " bytes, " << expected << " expected");
+            CHECK(std::abs(size / expected - 1) < 0.02);
+        }
+    }
+}
+
 TEST_CASE("the bytes of one sketch are pinned; they change only with the format version") {
     counter sketch(4);
     sketch.add_hash(0x8000000000000001); // token 0x4000001: the top 9 bits of the hash, and its low 18
@@ -118,8 +132,21 @@ TEST_CASE("the bytes of one sketch are pinned; they change only with the format 
     for (std::size_t i = 0; i < body.size(); ++i) CHECK(std::to_integer<int>(image[16 + i]) == body[i]);
 }
 
+TEST_CASE("and those of one with longer tokens") {
+    counter sketch(15);
+    sketch.add_hash(0x8008000000000001); // token 0x40040001: the top 13 bits of the hash, and its low 18
+    sketch.add_hash(0x0000000000000002); // token 0x80000000 + (46 << 18) + 2
+    const auto image = sketch.serialize();
+    const std::vector<int> head{'Q', 'S', 'K', 1, 3, 15, 0, 0};
+    // Two tokens, so 30 bits of 0x40040000, one zero, a one; then 30 of 0x40b40000, one zero, a one.
+    const std::vector<int> body{2, 0x00, 0x00, 0x04, 0x80, 0x00, 0x00, 0xb4, 0x80};
+    REQUIRE(image.size() == 25);
+    for (std::size_t i = 0; i < head.size(); ++i) CHECK(std::to_integer<int>(image[i]) == head[i]);
+    for (std::size_t i = 0; i < body.size(); ++i) CHECK(std::to_integer<int>(image[16 + i]) == body[i]);
+}
+
 TEST_CASE("no truncation, no bit flip and no extra byte goes unnoticed") {
-    for (const auto& [precision, n] : {std::pair{8u, 0u}, {8u, 30u}, {8u, 1000u}, {4u, 100u}}) {
+    for (const auto& [precision, n] : {std::pair{8u, 0u}, {8u, 30u}, {8u, 1000u}, {4u, 100u}, {16u, 30u}}) {
         const auto image = built(precision, n).serialize();
         for (std::size_t size = 0; size < image.size(); ++size)
             CHECK_THROWS_AS(counter::deserialize(std::span(image).first(size)), format_error);
@@ -197,14 +224,38 @@ TEST_CASE("forged sparse images: tokens of a valid form, as many as announced, a
           "hyperloglog image is truncated: it announces more tokens than it holds");
 }
 
+TEST_CASE("forged sparse images with longer tokens, which fill 32 bits") {
+    constexpr std::uint32_t flag = 1u << 31;
+    const std::string no_hash = "hyperloglog image has a token that no hash leads to";
+    for (const std::uint8_t precision : {std::uint8_t{15}, std::uint8_t{18}}) {
+        const auto first = [&](std::uint32_t token) {
+            return complaint(crafted_sparse(1, 31, {token - 1}, precision));
+        };
+        CHECK(first(1u << 18) == ""); // the least top bits
+        CHECK(first((1u << 18) - 1) == no_hash);
+        CHECK(first(flag - 1) == "");
+        CHECK(first(flag) == no_hash);
+        CHECK(first(flag | 9u << 18) == no_hash); // as good as with 27 bits
+        CHECK(first(flag | 13u << 18) == "");     // the least zeros where the top is zero
+        CHECK(first((flag | 13u << 18) - 1) == no_hash);
+        CHECK(first(flag | 46u << 18 | 0x3ffff) == "");
+        CHECK(first(flag | 47u << 18) == no_hash);
+        CHECK(first(0xffffffff) == no_hash);
+        CHECK(complaint(crafted_sparse(2, 30, {(1u << 18) - 1, 0xffffffff}, precision)) == no_hash); // nor modulo 2^32
+        CHECK(complaint(crafted_sparse(3, 29, {(1u << 18) - 1, 0, flag - (1u << 18)}, precision)) == no_hash);
+    }
+    // After 31 low bits one zero is the most there can be: two would make 2^32.
+    CHECK(complaint(crafted({15, 0, 0}, {1, 0, 0, 0, 0, 0, 2})) == no_hash);
+}
+
 TEST_CASE("tokens chosen to meet in one slot cost no more than others") {
     // All tokens below are neighbours, and so are any that agree in their low bits: at precision 18, 48 thousand of
     // them would take a billion steps if each search walked past all that came before.
-    for (const unsigned shift : {0u, 1u, 9u}) {
+    for (const unsigned shift : {0u, 1u, 9u, 13u}) {
         counter sketch(18);
         for (std::uint64_t i = 0; i < 49'152; ++i) {
             const std::uint64_t bits = i << shift;
-            sketch.add_hash(bits >> 18 << 55 | (bits & 0x3ffff) | std::uint64_t{1} << 63);
+            sketch.add_hash(bits >> 18 << 51 | (bits & 0x3ffff) | std::uint64_t{1} << 63);
         }
         CHECK(sketch.lower_bound(0) == 49'152);
         const auto copy = counter::deserialize(sketch.serialize());

@@ -32,10 +32,10 @@ namespace qsketch::inline v0 {
 ///
 /// A hash picks one of m = 2^precision registers by its low bits; the register keeps the largest number of leading
 /// zeros, plus one, that it saw. Up to 3m/16 distinct keys the sketch is sparse: it holds tokens with 27 bits of each
-/// hash, from which the registers of any precision follow exactly. The state, sparse or dense, is a function of the set
-/// of hashes alone, so merging is exact, and order, repetition and grouping leave no trace. Source: Flajolet et al.
-/// 2007 (AofA) for the registers, Ertl 2017 (arXiv 1702.01284) for the estimate, Heule et al. 2013 (EDBT), section 5.3,
-/// for the idea of a sparse form that converts without loss.
+/// hash, 31 from precision 15 on, from which the registers of any precision follow exactly. The state, sparse or dense,
+/// is a function of the set of hashes alone, so merging is exact, and order, repetition and grouping leave no trace.
+/// Source: Flajolet et al. 2007 (AofA) for the registers, Ertl 2017 (arXiv 1702.01284) for the estimate, Heule et al.
+/// 2013 (EDBT), section 5.3, for the idea of a sparse form that converts without loss.
 template <class Key = std::string_view, stable_hash<Key> Hash = hash>
 class hyperloglog {
 public:
@@ -48,7 +48,8 @@ public:
         : hyperloglog(precision, Hash{}) {}
 
     /// The same with a hash of your own; sketches merge only if their hashes are equal.
-    hyperloglog(unsigned precision, Hash hasher) : precision_(precision), hash_(std::move(hasher)) {
+    hyperloglog(unsigned precision, Hash hasher)
+        : precision_(precision), hash_(std::move(hasher)), tokens_(token_bits()) {
         if (precision < min_precision || precision > max_precision)
             throw std::invalid_argument("hyperloglog: precision must be in [4, 18], got " + std::to_string(precision));
     }
@@ -108,12 +109,13 @@ public:
 
     /// The number of distinct keys; 0 if empty.
     /// Complexity: O(1) while sparse, O(2^precision) after that.
-    /// Error: standard error below 7e-5 while sparse, relative_error() after that. Bias within 0.5 % at precision 4,
-    /// 0.1 % from 8 on, for every number of keys up to 10^18. Test: hyperloglog_accuracy.test.cpp.
+    /// Error: standard error below 7e-5 while sparse, below 2e-5 from precision 15 on, and relative_error() after that.
+    /// Bias within 0.5 % at precision 4, 0.1 % from 8 on, for every number of keys up to 10^18.
+    /// Test: hyperloglog_accuracy.test.cpp.
     [[nodiscard]] double estimate() const noexcept {
         if (registers_.empty()) {
-            // Linear counting over the M = 2^27 values a token can take: n = -M ln(1 - T/M) = T + T^2/2M + T^3/3M^2
-            // ..., of which the third term is below 0.003 for the most tokens there can be.
+            // Linear counting over the M values a token can take: n = -M ln(1 - T/M) = T + T^2/2M + T^3/3M^2 ..., of
+            // which the third term is below 1e-5 for the most tokens there can be.
             return static_cast<double>(tokens_.size()) + lost_tokens();
         }
         return detail::hll_estimate(detail::sum_of(registers_, precision_), precision_);
@@ -176,6 +178,8 @@ public:
     }
 
     /// The sketch of the same keys at a lower precision, equal in every bit to one that was built with it.
+    /// From a dense one of precision 15 or more to 14 or less, that takes hashes as random as add_hash() asks for: had
+    /// they been chosen so that half of the 31-bit tokens agree in 27 bits, the one that was built would be sparse yet.
     /// Complexity: O(2^precision()).
     /// Throws std::invalid_argument unless 4 <= precision <= precision(), or std::bad_alloc.
     [[nodiscard]] hyperloglog reduced(unsigned precision) const {
@@ -184,7 +188,10 @@ public:
                                         "], got " + std::to_string(precision));
         hyperloglog result(precision, hash_);
         if (registers_.empty()) {
-            result.merge_sparse(tokens_);
+            tokens_.all_of([&](std::uint32_t token) { // by their hashes, as the other precision may have other tokens
+                result.add_hash(hash_of(token));
+                return true;
+            });
             return result;
         }
         std::vector<std::uint8_t> registers(std::size_t{1} << precision);
@@ -203,7 +210,7 @@ public:
 
     /// Gives the memory back, too.
     void clear() noexcept {
-        tokens_ = {};
+        tokens_ = detail::token_set(token_bits());
         registers_ = std::vector<std::uint8_t>(); // not {}, which would keep the capacity
         reach_ = any_hash;
         rare_ = any_hash;
@@ -224,10 +231,11 @@ public:
 
     /// Image options {precision, mode, 0}, u32 id of the hash, then by mode
     /// - 0, sparse: nothing if empty, else the number n of tokens in LEB128 and the tokens in ascending order as a Rice
-    ///   code: with k the largest for which 2^k n <= 2^27, and d the difference to the token before, or to 0, less one:
-    ///   k low bits of d, then d / 2^k zeros and a one; bytes are filled from their low bits up, the last with zeros;
+    ///   code: with b the bits of a token, 27 or from precision 15 on 31, k the largest for which 2^k n <= 2^b, and d
+    ///   the difference to the token before, or to 0, less one: k low bits of d, then d / 2^k zeros and a one; bytes
+    ///   are filled from their low bits up, the last with zeros;
     /// - 1, dense: the registers, one byte each.
-    /// For n keys some 17 + n (29.6 - log2 n) / 8 bytes while sparse, 16 + 2^precision after that.
+    /// For n keys some 17 + n (b + 1.6 - log2 n) / 8 bytes while sparse, 16 + 2^precision after that.
     /// Complexity: O(2^precision), while sparse O(tokens log tokens). Throws std::bad_alloc.
     [[nodiscard]] std::vector<std::byte> serialize() const {
         const bool dense = !registers_.empty();
@@ -269,19 +277,27 @@ public:
     }
 
 private:
-    // A token holds what every precision up to the largest needs of a hash, and 27 of its bits:
+    // A token holds what every precision up to the largest needs of a hash, and b = 27 or 31 of its bits:
     //
-    //     bit  27   26 .. 18                17 .. 0
-    //          0    top bits of the hash    low bits of the hash    unless those top bits are all zero; then
-    //          1    its leading zeros       low bits of the hash    where those beyond 46 do not count
+    //     bit   b   b - 1 .. 18             17 .. 0
+    //           0   top bits of the hash    low bits of the hash    unless those top bits are all zero; then
+    //           1   its leading zeros       low bits of the hash    where those beyond 46 do not count
     //
-    // Neither form is ever 0.
-    static constexpr unsigned token_bits = 27;
+    // Neither form is ever 0. With 31 bits it holds all that one of 27 does.
     static constexpr unsigned low_bits = max_precision;
-    static constexpr unsigned top_bits = token_bits - low_bits;
-    static constexpr std::uint32_t zeros_flag = std::uint32_t{1} << token_bits;
     static constexpr std::uint32_t low_mask = (std::uint32_t{1} << low_bits) - 1;
-    static constexpr std::uint32_t largest_token = zeros_flag | ((64 - low_bits) << low_bits) | low_mask;
+
+    /// Pairs of keys share a token with probability 2^-b, and there are the more pairs the later a sketch is dense:
+    /// with these b, fewer than one token is lost on average at any precision, and small sketches have small images.
+    [[nodiscard]] unsigned token_bits() const noexcept { return precision_ <= 14 ? 27 : 31; }
+
+    [[nodiscard]] unsigned top_bits() const noexcept { return token_bits() - low_bits; }
+
+    [[nodiscard]] std::uint32_t zeros_flag() const noexcept { return std::uint32_t{1} << token_bits(); }
+
+    [[nodiscard]] std::uint32_t largest_token() const noexcept {
+        return zeros_flag() | ((64 - low_bits) << low_bits) | low_mask;
+    }
 
     static constexpr std::uint8_t sparse_mode = 0;
     static constexpr std::uint8_t dense_mode = 1;
@@ -314,18 +330,18 @@ private:
         return static_cast<std::uint8_t>(std::countl_zero(hash | mask | 1) + 1); // 1: tells compilers it is not 0
     }
 
-    [[nodiscard]] static std::uint32_t token_of(std::uint64_t hash) noexcept {
+    [[nodiscard]] std::uint32_t token_of(std::uint64_t hash) const noexcept {
         const auto low = static_cast<std::uint32_t>(hash) & low_mask;
-        const auto top = static_cast<std::uint32_t>(hash >> (64 - top_bits));
+        const auto top = static_cast<std::uint32_t>(hash >> (64 - top_bits()));
         if (top != 0) return (top << low_bits) | low;
-        return zeros_flag | (static_cast<std::uint32_t>(std::countl_zero(hash | low_mask)) << low_bits) | low;
+        return zeros_flag() | (static_cast<std::uint32_t>(std::countl_zero(hash | low_mask)) << low_bits) | low;
     }
 
     /// The least hash with that token.
-    [[nodiscard]] static std::uint64_t hash_of(std::uint32_t token) noexcept {
+    [[nodiscard]] std::uint64_t hash_of(std::uint32_t token) const noexcept {
         const std::uint64_t low = token & low_mask;
-        const std::uint64_t high = (token & ~zeros_flag) >> low_bits;
-        if ((token & zeros_flag) == 0) return (high << (64 - top_bits)) | low;
+        const std::uint64_t high = (token & ~zeros_flag()) >> low_bits;
+        if ((token & zeros_flag()) == 0) return (high << (64 - top_bits())) | low;
         return high == 64 - low_bits ? low : (std::uint64_t{1} << (63 - high)) | low;
     }
 
@@ -334,9 +350,10 @@ private:
         value = (std::max)(value, rank_of(hash, mask));
     }
 
-    static void raise(std::vector<std::uint8_t>& registers, const detail::token_set& tokens) noexcept {
-        tokens.all_of([&registers](std::uint32_t token) {
-            raise(registers.data(), registers.size() - 1, hash_of(token));
+    /// Tokens and registers of this precision.
+    void raise(std::vector<std::uint8_t>& registers, const detail::token_set& tokens) const noexcept {
+        tokens.all_of([&](std::uint32_t token) {
+            raise(registers.data(), index_mask(), hash_of(token));
             return true;
         });
     }
@@ -404,7 +421,7 @@ private:
 
     void become_dense(std::vector<std::uint8_t>&& registers) noexcept {
         registers_ = std::move(registers);
-        tokens_ = {};
+        tokens_ = detail::token_set(token_bits());
     }
 
     void add_token(std::uint32_t token) {
@@ -427,10 +444,10 @@ private:
         }
     }
 
-    /// The expected number of keys whose token another key had: a pair shares one with probability 2^-27.
+    /// The expected number of keys whose token another key had.
     [[nodiscard]] double lost_tokens() const noexcept {
         const double tokens = static_cast<double>(tokens_.size());
-        return tokens * tokens / 0x1p28;
+        return tokens * tokens / 2.0 / static_cast<double>(zeros_flag());
     }
 
     /// The least number that a Poisson law of that mean exceeds as rarely as a normal one exceeds `sigmas` of its
@@ -456,17 +473,17 @@ private:
 
     /// k of the Rice code for that many tokens, at least one: random ones have differences of 2^k to 2^(k+1) on
     /// average.
-    [[nodiscard]] static unsigned rice_width(std::size_t tokens) noexcept {
-        return static_cast<unsigned>(std::bit_width(zeros_flag / tokens)) - 1;
+    [[nodiscard]] unsigned rice_width(std::size_t tokens) const noexcept {
+        return static_cast<unsigned>(std::bit_width(zeros_flag() / tokens)) - 1;
     }
 
-    [[nodiscard]] static std::size_t most_bytes_of(std::span<const std::uint32_t> tokens) noexcept {
+    [[nodiscard]] std::size_t most_bytes_of(std::span<const std::uint32_t> tokens) const noexcept {
         if (tokens.empty()) return 0;
         const unsigned width = rice_width(tokens.size());
         return 4 + (tokens.size() * (width + 1) + (tokens.back() >> width)) / 8;
     }
 
-    static void put_tokens(detail::image_writer& out, std::span<const std::uint32_t> tokens) {
+    void put_tokens(detail::image_writer& out, std::span<const std::uint32_t> tokens) const {
         if (tokens.empty()) return;
         detail::put_varint(out, static_cast<std::uint32_t>(tokens.size()));
         const unsigned width = rice_width(tokens.size());
@@ -493,16 +510,18 @@ private:
         std::uint64_t next = 1;
         for (std::uint32_t& token : tokens) {
             const std::uint64_t low = bits.take(width);
-            next += (bits.take_unary() << width) | low;
-            in.require(next <= largest_token, "has a token that no hash leads to");
+            const std::uint64_t high = bits.take_unary();
+            in.require(high <= largest_token() >> width, "has a token that no hash leads to"); // or it might overflow
+            next += (high << width) | low;
+            in.require(next <= largest_token(), "has a token that no hash leads to");
             token = static_cast<std::uint32_t>(next++);
             in.require(valid(token), "has a token that no hash leads to");
         }
         bits.expect_end();
-        tokens_ = detail::token_set(tokens, token_limit());
+        tokens_ = detail::token_set(token_bits(), tokens, token_limit());
     }
 
-    [[nodiscard]] static bool valid(std::uint32_t token) noexcept {
+    [[nodiscard]] bool valid(std::uint32_t token) const noexcept {
         return token != 0 && token_of(hash_of(token)) == token;
     }
 

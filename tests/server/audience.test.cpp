@@ -103,7 +103,7 @@ TEST_CASE("A batch keeps its good lines and reports its bad ones by number") {
     CHECK(json_at(all_bad.body, "/errors/100").rfind("(nothing", 0) == 0);
 }
 
-TEST_CASE("Unique users are next to exact up to ten thousand, and within the standard error beyond") {
+TEST_CASE("Unique users are exact but for one or two up to ten thousand, and within the standard error beyond") {
     const auto t = hour_before(14);
     std::string body;
     std::set<std::string> users;
@@ -119,10 +119,10 @@ TEST_CASE("Unique users are next to exact up to ten thousand, and within the sta
         REQUIRE(post_lines(shared(), "/analytics", body).status == 200);
     };
     post(0, 10'000);
-    // The key is random, so which users meet in a token of the sketch is too; five of them do in fewer than one run in
-    // ten thousand. How often two do is asserted in stores.test.cpp.
+    // The key is random, so which users meet in a token of the sketch is too; three pairs of them do in fewer than one
+    // run in a hundred thousand. How often two do is asserted in stores.test.cpp.
     const reply small = get(shared(), "/analytics?" + at(t), as_json);
-    CHECK(std::abs(number_at(small.body, "/unique_users") - 10'000) <= 4);
+    CHECK(std::abs(number_at(small.body, "/unique_users") - 10'000) <= 2);
     CHECK(number_at(small.body, "/impressions") == 10'000);
     post(5'000, 60'000);
     const reply r = get(shared(), "/analytics?" + at(t), as_json);

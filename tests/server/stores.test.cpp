@@ -129,7 +129,7 @@ TEST_CASE("Slices before the first have negative numbers and begin where they sh
     CHECK(hours.start_of(-1) == instant(9h));
 }
 
-TEST_CASE("At most one slice in a hundred is off by more than one user up to ten thousand users", "[.long]") {
+TEST_CASE("At most one slice in a hundred is off by more than one user up to ten thousand users") {
     memory_audience store(qsketch::sip_hash(3, 4));
     constexpr int slices = 400;
     int off = 0;

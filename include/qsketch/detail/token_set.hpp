@@ -11,22 +11,26 @@
 
 namespace qsketch::inline v0::detail {
 
-/// A set of nonzero 32-bit tokens that are random, adversaries apart, in their low 27 bits: open addressing with linear
-/// probing. It grows with its content, allocates nothing while empty, and is never more than three quarters full.
+/// A set of nonzero tokens that are random, adversaries apart, in as many low bits as it is told: open addressing with
+/// linear probing. It grows with its content, allocates nothing while empty, and is never more than three quarters
+/// full.
 ///
 /// A slot is the top bits of token * multiplier. Tokens chosen to meet in a few slots would make every search walk past
 /// all of them; so the first one that comes to lie too far from its slot has the table laid out anew, by the next
 /// multiplier. What the set answers does not depend on it.
 class token_set {
 public:
-    token_set() = default;
+    /// Of tokens with `random_bits` in 1 .. 32: the first multiplier puts those on top, so that the table is nearly in
+    /// order and quickly sorted.
+    explicit token_set(unsigned random_bits) noexcept { table_.multiplier = std::uint32_t{1} << (32 - random_bits); }
 
     /// Of distinct tokens in any order, at most `limit` of them.
-    token_set(std::span<const std::uint32_t> tokens, std::size_t limit) : size_(tokens.size()) {
+    token_set(unsigned random_bits, std::span<const std::uint32_t> tokens, std::size_t limit) : token_set(random_bits) {
         if (tokens.empty()) return;
         std::size_t slots = larger(0, limit);
         while (capacity(slots) < tokens.size()) slots = larger(slots, limit);
-        table_ = laid_out(slots, first_multiplier, tokens);
+        table_ = laid_out(slots, table_.multiplier, tokens);
+        size_ = tokens.size();
     }
 
     /// False, and nothing changes, if `token` is new while the set holds `limit` tokens already.
@@ -85,12 +89,10 @@ private:
     static constexpr std::size_t nowhere = ~std::size_t{0};
     /// Random tokens do not get there: at three quarters, a walk of k slots has a probability of 0.963^k at most.
     static constexpr std::size_t longest_walk = 512;
-    /// Puts the low 27 bits on top, so that the table is nearly in order and quickly sorted.
-    static constexpr std::uint32_t first_multiplier = 32;
 
     struct table {
         std::vector<std::uint32_t> slots; // a power of two; 0 is free
-        std::uint32_t multiplier = first_multiplier;
+        std::uint32_t multiplier = 1;
         int shift = 0;
 
         /// Where `token` is, or the free slot where it belongs, or nowhere if that is too far.
