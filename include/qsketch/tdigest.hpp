@@ -151,9 +151,9 @@ public:
         answers_ = std::move(answers);
     }
 
-    /// The value at rank q * count(): the smallest x with cdf(x) >= q; min() for q = 0. NaN if empty().
-    /// O(log c) for c centroids; with values still buffered, the cost of a flush() on a copy.
-    /// Throws std::invalid_argument unless 0 <= q <= 1.
+    /// The value at rank q * count(): the smallest x with cdf(x) >= q, up to rounding where values lie few units in the
+    /// last place apart; min() for q = 0. NaN if empty(). O(log c) for c centroids; with values still buffered, the
+    /// cost of a flush() on a copy. Throws std::invalid_argument unless 0 <= q <= 1.
     [[nodiscard]] double quantile(double q) const {
         require_quantile(q);
         if (empty()) return not_a_number();

@@ -13,7 +13,6 @@ namespace qsketch::inline v0::detail {
 class item_pool {
 public:
     void add(const centroid_list& centroids, std::span<const double> values, std::span<const weighted_mean> weighted) {
-        items_.reserve(items_.size() + centroids.size() + values.size() + weighted.size());
         for (std::size_t i = 0; i < centroids.size(); ++i) items_.push_back(centroids.at(i));
         close_run();
         for (const double x : values) items_.push_back({x, 1, true});
