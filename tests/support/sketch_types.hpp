@@ -178,6 +178,56 @@ struct sketch_case<qsketch::top_k<std::uint64_t>> {
     }
 };
 
+template <class Counter>
+struct sketch_case<qsketch::log_histogram<Counter>> {
+    using sketch = qsketch::log_histogram<Counter>;
+    static constexpr bool merge_associates = true;
+    static constexpr bool merge_adds_up = true;
+
+    static std::string name() { return "log_histogram"; }
+    /// So few buckets that events make it join some.
+    static sketch make() { return sketch(0.05, 64); }
+    static std::vector<sketch> strangers() { return {sketch(0.01, 64), sketch(0.05, 65), sketch(0.05)}; }
+    static double event(std::uint64_t key) { return static_cast<double>(key % 100'003) * 0.375 - 1000.5; }
+
+    static void require_close(const sketch& a, const sketch& b) {
+        require(a == b, "a == b");
+        for (double q = 0.01; q < 1; q += 0.01)
+            require(a.empty() || a.quantile(q) == b.quantile(q), "a.quantile(q) == b.quantile(q)");
+    }
+
+    static void require_sane(const sketch& s) {
+        require(s.relative_error() > 0, "s.relative_error() > 0");
+        require(std::isfinite(s.sum_estimate()), "std::isfinite(s.sum_estimate())");
+        if (s.empty()) {
+            require(std::isnan(s.quantile(0.5)), "std::isnan(s.quantile(0.5))");
+            require(std::isnan(s.cdf(0.5)), "std::isnan(s.cdf(0.5))");
+            return;
+        }
+        std::uint64_t sum = 0;
+        for (const auto& bucket : s.buckets()) {
+            require(bucket.count > 0, "bucket.count > 0");
+            sum += bucket.count;
+        }
+        require(sum == s.count(), "the counts of the buckets add up to s.count()");
+        double value_before = s.min();
+        double rank_before = 0;
+        for (const double q : std::array{0.0, 1e-9, 0.01, 0.25, 0.5, 0.75, 0.99, 1 - 1e-9, 1.0}) {
+            const double value = s.quantile(q);
+            const double rank = s.cdf(value);
+            require(std::isfinite(value), "std::isfinite(value)");
+            require(value_before <= value, "value_before <= value");
+            require(value <= s.max(), "value <= s.max()");
+            require(rank_before <= rank, "rank_before <= rank");
+            require(rank <= 1, "rank <= 1");
+            value_before = value;
+            rank_before = rank;
+        }
+        require(s.quantile(0) == s.min(), "s.quantile(0) == s.min()");
+        require(s.quantile(1) == s.max(), "s.quantile(1) == s.max()");
+    }
+};
+
 template <class Inner, class Clock>
 struct sketch_case<qsketch::sliding_window<Inner, Clock>> {
     using sketch = qsketch::sliding_window<Inner, Clock>;
@@ -227,7 +277,7 @@ using sketch_types =
                qsketch::hyperloglog<std::string_view>, qsketch::count_min<std::uint64_t>,
                qsketch::count_min<std::uint64_t, qsketch::conservative>, qsketch::top_k<std::uint64_t>,
                qsketch::sliding_window<qsketch::tdigest<>>,
-               qsketch::sliding_window<qsketch::hyperloglog<std::uint64_t>>>;
+               qsketch::sliding_window<qsketch::hyperloglog<std::uint64_t>>, qsketch::log_histogram<>>;
 
 /// The index of a sketch in a list of types.
 template <class Sketch, class First, class... Others>
