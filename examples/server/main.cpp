@@ -11,14 +11,19 @@
 
 #include <sys/random.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <ctime>
+#include <filesystem>
 #include <stdexcept>
+#include <string>
+#include <system_error>
 
 namespace {
 
@@ -63,6 +68,22 @@ std::size_t connections_within_limits(std::size_t wanted) {
     return (std::min)(wanted, limit.rlim_cur > 2 * other_uses ? limit.rlim_cur - other_uses : other_uses);
 }
 
+/// Makes the directory if need be. Throws unless files can be made in it, found out by making one: permissions alone
+/// do not tell.
+void make_data_dir(const std::string& path) {
+    const auto fail = [&](const std::string& why) {
+        throw std::runtime_error("--data-dir=" + path + " must be a directory to write to: " + why);
+    };
+    std::error_code error;
+    std::filesystem::create_directories(path, error);
+    if (error) fail(error.message());
+    std::string probe = (std::filesystem::path(path) / ".qsketch-XXXXXX").string();
+    const int file = ::mkstemp(probe.data());
+    if (file < 0) fail(std::error_code(errno, std::generic_category()).message());
+    ::close(file);
+    ::unlink(probe.c_str());
+}
+
 int serve(const options& opts, const sigset_t& end_signals) {
     using namespace std::chrono_literals;
     application app{opts,
@@ -73,6 +94,9 @@ int serve(const options& opts, const sigset_t& end_signals) {
     gate doors({opts.threads, connections_within_limits(opts.max_connections), opts.max_body},
                [&](exchange& x) { return answers.respond(x); });
     const std::string url = doors.bind(opts.host, opts.port, opts.insecure);
+    if (!opts.data_dir.empty()) make_data_dir(opts.data_dir);
+    for (const std::string& name : opts.unknown_environment)
+        spdlog::warn("{} is in the environment, but there is no such option", name);
     doors.start();
     std::printf("listening on %s\n", url.c_str());
     std::fflush(stdout);

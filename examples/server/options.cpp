@@ -78,6 +78,12 @@ namespace {
     return std::clamp<std::size_t>(4 * std::thread::hardware_concurrency(), 8, 64);
 }
 
+constexpr std::string_view off = "off";
+
+void refuse_unless_off(options&, std::string_view value) {
+    if (value != off) refuse("is not available in this build yet");
+}
+
 /// One row a flag: the flag, its environment name, --help and its page in the documentation come from here.
 struct flag {
     std::string_view name;
@@ -103,6 +109,12 @@ constexpr flag flags[] = {
      }},
     {"--port", "8080", "TCP port; 0 picks a free one",
      [](options& o, std::string_view v) { o.port = static_cast<std::uint16_t>(whole(v, 0, 65535)); }},
+    {"--grpc-port", off, "Port for gRPC; not available in this build yet", refuse_unless_off},
+    {"--data-dir", "./qsketch-data", "Directory for what outlives the process; created if given",
+     [](options& o, std::string_view v) {
+         if (v.empty()) refuse("must not be empty");
+         o.data_dir = v;
+     }},
     {"--durability", "none", "What an acknowledgement means for the disk: none (state ends with the process)",
      [](options&, std::string_view v) {
          if (v == "commit" || v == "async") refuse("is not available in this build yet; use --durability=none");
@@ -121,6 +133,9 @@ constexpr flag flags[] = {
      [](options& o, std::string_view v) {
          const auto t = parse_instant(v);
          if (!t) refuse(instant_rule);
+         // Nanoseconds, in which the clock's own time would be compared, end in the year 2262.
+         if (*t > std::chrono::floor<std::chrono::milliseconds>(std::chrono::system_clock::now()))
+             refuse("must not be in the future");
          o.first_slice = *t;
      }},
     {"--retention", "35d", "How long audience counts are kept; older events are refused",
@@ -138,6 +153,18 @@ constexpr flag flags[] = {
      [](options& o, std::string_view v) { o.max_series = static_cast<std::size_t>(whole(v, 1, 1000000000)); }},
     {"--insecure", "false", "Listen where other machines can reach it, though nobody is asked who they are",
      [](options& o, std::string_view v) { o.insecure = on_or_off(v); }, true},
+    {"--auth-tokens-file", off, "File of the tokens that clients must have; not available in this build yet",
+     refuse_unless_off},
+    {"--rate-limit", "0", "Requests a second of one client; 0 for any number, all that this build has",
+     [](options&, std::string_view v) {
+         if (v != "0") refuse("is not available in this build yet; use --rate-limit=0");
+     }},
+    {"--cluster", off, "URL of the cluster to join; not available in this build yet", refuse_unless_off},
+    {"--demo", "false", "Feed itself a believable load; not available in this build yet",
+     [](options&, std::string_view v) {
+         if (on_or_off(v)) refuse("is not available in this build yet");
+     },
+     true},
     {"--log-format", "text", "Log lines on stderr: text or json",
      [](options& o, std::string_view v) {
          if (v != "text" && v != "json") refuse("must be text or json");
@@ -147,15 +174,18 @@ constexpr flag flags[] = {
      [](options& o, std::string_view v) { o.log_requests = on_or_off(v); }, true},
 };
 
-/// A misspelt name in the environment would otherwise be a setting that silently does nothing.
-void refuse_unknown_environment() {
+/// A misspelt name is a setting that does nothing. But container platforms put names of their own there, such as
+/// QSKETCH_SERVICE_HOST, so it is no error.
+[[nodiscard]] std::vector<std::string> unknown_environment() {
+    std::vector<std::string> out;
     for (char** entry = environ; entry != nullptr && *entry != nullptr; ++entry) {
         const std::string_view text(*entry);
         const std::string_view name = text.substr(0, text.find('='));
         if (name.starts_with("QSKETCH_") &&
             std::none_of(std::begin(flags), std::end(flags), [&](const flag& f) { return f.environment() == name; }))
-            throw bad_option(fmt::format("{} is in the environment, but there is no such option", name));
+            out.emplace_back(name);
     }
+    return out;
 }
 
 } // namespace
@@ -174,6 +204,10 @@ std::optional<options> parse_options(int argc, const char* const* argv) {
     }
     app.set_version_flag("--version", fmt::format("qsketch-server {}.{}.{}", QSKETCH_VERSION_MAJOR,
                                                   QSKETCH_VERSION_MINOR, QSKETCH_VERSION_PATCH));
+    // CLI11 would take the next argument for the value.
+    for (int i = 1; i < argc; ++i)
+        if (const std::string_view text(argv[i]); text.starts_with("--") && text.find('=') == text.size() - 1)
+            throw bad_option(fmt::format("{} is given without a value", text));
     try {
         app.parse(argc, argv);
     } catch (const CLI::Success& e) { // --help, --version
@@ -184,8 +218,8 @@ std::optional<options> parse_options(int argc, const char* const* argv) {
         std::replace(line.begin(), line.end(), '\n', ' ');
         throw bad_option(line);
     }
-    refuse_unknown_environment();
     options out;
+    out.unknown_environment = unknown_environment();
     for (std::size_t i = 0; i < std::size(flags); ++i) {
         const bool bare_switch =
             flags[i].is_switch && app.get_option(std::string(flags[i].name))->count() > 0 && values[i].empty();
@@ -195,10 +229,12 @@ std::optional<options> parse_options(int argc, const char* const* argv) {
         } catch (const bad_option& e) {
             const std::string_view rule = e.what();
             if (rule.starts_with("is not available"))
-                throw bad_option(fmt::format("{}={} {}", flags[i].name, value, rule));
+                throw bad_option(bare_switch ? fmt::format("{} {}", flags[i].name, rule)
+                                             : fmt::format("{}={} {}", flags[i].name, value, rule));
             throw bad_option(fmt::format("{} {}, got {}", flags[i].name, rule, in_quotes(value)));
         }
     }
+    if (app.get_option("--data-dir")->count() == 0) out.data_dir.clear(); // --durability=none keeps nothing there
     return out;
 }
 

@@ -8,10 +8,12 @@
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <vector>
 
 namespace qsketch_server {
 
-/// A flag or environment name that is unknown, broken, or asks for what this build has not. what() is one line.
+/// A flag that is unknown, or broken there or in the environment, or asks for what this build has not. what() is one
+/// line.
 class bad_option : public std::runtime_error {
 public:
     using std::runtime_error::runtime_error;
@@ -22,6 +24,7 @@ enum class log_format { text, json };
 struct options {
     std::string host;
     std::uint16_t port = 0;
+    std::string data_dir; ///< Empty if it is not given.
     std::string node_id;
     std::chrono::milliseconds slice{};
     instant first_slice{};
@@ -34,6 +37,7 @@ struct options {
     bool insecure = false;
     log_format logs = log_format::text;
     bool log_requests = false;
+    std::vector<std::string> unknown_environment; ///< Names that look like ours and are none; worth a warning.
 };
 
 /// Flags win over the environment, which wins over the defaults. Nothing if --help or --version was answered, on

@@ -117,7 +117,8 @@ std::vector<row> malformed() {
         {"POST", "/analytics", visit(R"("timestamp":[])" + uc), json, 400, "array"},
         {"POST", "/analytics", visit(R"("timestamp":"")" + uc), json, 400, "timestamp"},
         {"POST", "/analytics", visit(R"("timestamp":-5)" + uc), json, 400, "-5"},
-        {"POST", "/analytics", visit(R"("timestamp":99999999999999999999)" + uc), json, 400, "JSON"},
+        {"POST", "/analytics", visit(R"("timestamp":99999999999999999999)" + uc), json, 400,
+         "got 99999999999999999999"},
         {"POST", "/analytics", "[]", json, 400, "accepted"},
         {"POST", "/analytics", "[1,2]", json, 400, "object"},
         {"POST", "/analytics", "[{},", json, 400, "JSON"},
@@ -143,7 +144,16 @@ std::vector<row> malformed() {
         {"POST", "/samples", R"({"key":"k","value":true})", json, 400, "true"},
         {"POST", "/samples", R"({"key":"k","value":NaN})", json, 400, "JSON"},
         {"POST", "/samples", R"({"key":"k","value":Infinity})", json, 400, "JSON"},
-        {"POST", "/samples", R"({"key":"k","value":1e999})", json, 400, "JSON"},
+        {"POST", "/samples", R"({"key":"k","value":1e999})", json, 400, "value: must be a finite number, got 1e999"},
+        {"POST", "/samples", R"({"key":"k","value":-1e999})", json, 400, "finite number, got -1e999"},
+        {"POST", "/samples", R"({"key":1e999,"value":1})", json, 400, "key: must be a string, got 1e999"},
+        {"POST", "/samples", R"({"key":99999999999999999999,"value":1})", json, 400, "got 99999999999999999999"},
+        {"POST", "/samples", "1e999", json, 400, "object, got 1e999"},
+        {"POST", "/samples", R"({"key":"k","value":)" + std::string(400, '9') + "}", json, 400, "finite"},
+        {"POST", "/samples", R"({"key":"k","value":1e999.5})", json, 400, "JSON"},
+        {"POST", "/samples", R"({"key":"k","value":01e999})", json, 400, "JSON"},
+        {"POST", "/samples", R"({"key":"k","value":1e999x})", json, 400, "JSON"},
+        {"POST", "/samples", R"({"key":"k","value":99999999999999999999 1})", json, 400, "JSON"},
         {"POST", "/samples", R"({"key":"k","value":01})", json, 400, "JSON"},
         {"POST", "/samples", visit(kv + R"(,"value":2)"), json, 400, "twice"},
         {"POST", "/samples", visit(kv + R"(,"timestamp":"yesterday")"), json, 400, "yesterday"},
@@ -182,7 +192,7 @@ std::vector<row> malformed() {
         {"GET", "/frequency?key=none&value=1&window=5", "", none, 404, "Key not found"},
         {"GET", "/topk?window=5", "", none, 400, "Missing key or window"},
         {"GET", "/topk?key=kept&k=0&window=5", "", none, 400, "k"},
-        {"GET", "/topk?key=kept&k=65&window=5", "", none, 400, "64"},
+        {"GET", "/topk?key=kept&k=33&window=5", "", none, 400, "32"},
         {"GET", "/keys?limit=0", "", none, 400, "limit"},
         {"GET", "/keys?limit=x", "", none, 400, "limit"},
         {"DELETE", "/keys/none", "", none, 404, "Key not found"},
@@ -243,6 +253,43 @@ TEST_CASE("The field that is wrong is named in the details") {
     const reply b = get(shared(), "/quantile?key=k");
     CHECK(json_at(b.body, "/error") == R"("Missing key, q or window")");
     CHECK(json_at(b.body, "/details/fields/1/field") == R"("window")");
+}
+
+TEST_CASE("Numbers beyond 64 bits are doubles, and one beyond doubles costs its own line only") {
+    const auto p = shared();
+    CHECK(post_json(p, "/samples", R"({"key":"wide","value":10000000000000000000000000})").status == 200);
+    CHECK(number_at(get(p, "/quantile?key=wide&q=1&window=60").body, "/estimate") == 1e25);
+    CHECK(post_json(p, "/samples", R"({"key":"low","value":-9223372036854775809})").status == 200);
+    CHECK(number_at(get(p, "/quantile?key=low&q=0&window=60").body, "/estimate") == -9223372036854775808.0);
+    CHECK(post_json(p, "/samples", R"({"key":"tiny","value":1e-999,"n":1e999})").status == 200);
+    CHECK(number_at(get(p, "/quantile?key=tiny&q=0&window=60").body, "/estimate") == 0);
+    // 2^63 and 2^64 - 1 are no int64 and stay themselves beside a number that is refused.
+    CHECK(post_json(p, "/samples", R"([{"key":"u","value":18446744073709551615,"x":["1e999\"",1e999]}])").status ==
+          200);
+    CHECK(number_at(get(p, "/quantile?key=u&q=1&window=60").body, "/estimate") == 18446744073709551615.0);
+    CHECK(post_json(p, "/samples", R"({"key":"v","value":9223372036854775808})").status == 200);
+    CHECK(number_at(get(p, "/quantile?key=v&q=1&window=60").body, "/estimate") == 9223372036854775808.0);
+    const std::string good = R"({"key":"some","value":1,"more":99999999999999999999,"in":{"a":[-1e400]}})";
+    const std::string bad = R"({"key":"some","value":1e400})";
+    for (const reply& r : {post_json(p, "/samples", "[" + good + "," + bad + "," + good + "]"),
+                           post_lines(p, "/samples", good + "\n" + bad + "\n" + good + "\n")}) {
+        CHECK(r.status == 200);
+        CHECK(json_at(r.body, "/accepted") == "2");
+        CHECK(json_at(r.body, "/rejected") == "1");
+        CHECK(json_at(r.body, "/errors/0/line") == "2");
+        CHECK(json_at(r.body, "/errors/0/error") == R"("value: must be a finite number, got 1e400")");
+    }
+    CHECK(number_at(get(p, "/quantile?key=some&q=1&window=60").body, "/count") == 4);
+}
+
+TEST_CASE("Accept asks for JSON by name, unless its weight is zero") {
+    const std::string target = "/analytics?timestamp=" + now();
+    for (const char* accept : {"application/json", "text/html, application/json;q=0.1", "Application/JSON ; q=1"})
+        CHECK(get(shared(), target, std::string("Accept: ") + accept + "\r\n").header("content-type") ==
+              "application/json");
+    for (const char* accept : {"application/json;q=0", "application/json; q=0.000, text/plain", "application/jsonx"})
+        CHECK(get(shared(), target, std::string("Accept: ") + accept + "\r\n").header("content-type") ==
+              "text/plain; charset=utf-8");
 }
 
 TEST_CASE("Every answer has a request id, the client's own if that is safe to repeat") {

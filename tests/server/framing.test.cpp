@@ -43,12 +43,12 @@ TEST_CASE("What matters for framing is read, and only what endpoints need is pas
     CHECK(head.keep_alive);
     CHECK_FALSE(head.chunked);
     CHECK(head.passed_on == "Content-Type: application/json\r\nX-Request-Id: 7\r\n");
-    CHECK_FALSE(read("GET / HTTP/1.1\r\nConnection: foo, Close\r\n\r\n", head));
+    CHECK_FALSE(read("GET / HTTP/1.1\r\nHost: h\r\nConnection: foo, Close\r\n\r\n", head));
     CHECK_FALSE(head.keep_alive);
     CHECK(head.content_length == 0);
     CHECK_FALSE(read("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", head));
     CHECK(head.keep_alive);
-    CHECK_FALSE(read("GET http://h:80/p?q HTTP/1.1\r\nContent-Encoding: br\r\n\r\n", head));
+    CHECK_FALSE(read("GET http://h:80/p?q HTTP/1.1\r\nHost: h:80\r\nContent-Encoding: br\r\n\r\n", head));
     CHECK(head.target == "/p?q");
     CHECK(head.encoded);
 }
@@ -56,16 +56,28 @@ TEST_CASE("What matters for framing is read, and only what endpoints need is pas
 TEST_CASE("A head of which two readers could think differently is refused") {
     request_head head;
     for (const char* bytes :
-         {"GET / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n",
-          "GET / HTTP/1.1\r\nContent-Length: 0x1\r\n\r\n", "GET / HTTP/1.1\r\nContent-Length:\r\n\r\n",
-          "GET / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
-          "GET / HTTP/1.1\r\nContent-Length : 1\r\n\r\n", "GET / HTTP/1.1\r\nA: b\r\n\tfolded\r\n\r\n",
-          "GET / HTTP/1.1\nA: b\r\n\r\n", "GET / HTTP/1.1\r\nA\rB: b\r\n\r\n", " / HTTP/1.1\r\n\r\n"}) {
+         {"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n",
+          "GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 0x1\r\n\r\n",
+          "GET / HTTP/1.1\r\nHost: x\r\nContent-Length:\r\n\r\n",
+          "GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+          "GET / HTTP/1.1\r\nHost: x\r\nContent-Length : 1\r\n\r\n",
+          "GET / HTTP/1.1\r\nHost: x\r\nA: b\r\n\tfolded\r\n\r\n", "GET / HTTP/1.1\nHost: x\r\nA: b\r\n\r\n",
+          "GET / HTTP/1.1\r\nHost: x\r\nA\rB: b\r\n\r\n", " / HTTP/1.1\r\n\r\n"}) {
         INFO(bytes);
         const auto error = read(bytes, head);
         REQUIRE(error);
         CHECK(error->status == 400);
     }
+}
+
+TEST_CASE("A request of HTTP/1.1 names its host, one of HTTP/1.0 need not") {
+    request_head head;
+    const auto error = read("GET / HTTP/1.1\r\nConnection: close\r\n\r\n", head);
+    REQUIRE(error);
+    CHECK(error->status == 400);
+    CHECK(error->message.find("Host") != error->message.npos);
+    CHECK_FALSE(read("GET / HTTP/1.1\r\nHost:\r\n\r\n", head)); // as RFC 9112 has it for a target without one
+    CHECK_FALSE(read("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", head));
 }
 
 TEST_CASE("A chunked body comes out whole wherever it is cut, and what follows it stays") {

@@ -3,6 +3,9 @@
 #include "support/json.hpp"
 #include "support/process.hpp"
 
+#include <unistd.h>
+
+#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -51,7 +54,11 @@ TEST_CASE("A flag that is unknown, broken or not available yet ends the server w
                                                        {"--host="},
                                                        {"--host=no such host"},
                                                        {"--grpc-port=1"},
-                                                       {"--data-dir=x"},
+                                                       {"--data-dir="},
+                                                       {"--data-dir=/proc"},
+                                                       {"--data-dir=/dev/null/x"},
+                                                       {"--data-dir=/dev/null"},
+                                                       {"--first-slice=2999-01-01"},
                                                        {"--cluster=x"},
                                                        {"--rate-limit=5"},
                                                        {"--auth-tokens-file"},
@@ -68,6 +75,7 @@ TEST_CASE("A flag that is unknown, broken or not available yet ends the server w
         CHECK(e.errors.find('\n') == e.errors.size() - 1);
         CHECK(e.errors.find(flag) != e.errors.npos);
     }
+    CHECK(run({"--node-id=", "--port=0"}).errors == "qsketch-server: --node-id= is given without a value\n");
     CHECK(run({"--durability=commit"}).errors ==
           "qsketch-server: --durability=commit is not available in this build yet; use --durability=none\n");
 }
@@ -76,7 +84,14 @@ TEST_CASE("The environment sets what flags do not") {
     const ended bad = run({}, {"QSKETCH_PORT=x"});
     CHECK(bad.status == 2);
     CHECK(bad.errors.find("--port") != bad.errors.npos);
-    CHECK(run({"--port=0"}, {"QSKETCH_PROT=5"}).errors.find("QSKETCH_PROT") != std::string::npos);
+    CHECK(run({}, {"QSKETCH_PORT=tcp://10.0.0.1:80"}).status == 2);
+    CHECK(run({"--port=0"}, {"QSKETCH_DEMO=1"}).errors ==
+          "qsketch-server: --demo=1 is not available in this build yet\n");
+    const std::vector<std::string> foreign = {"QSKETCH_SERVICE_HOST=10.0.0.1", "QSKETCH_DATA=x", "QSKETCH_PROT=5"};
+    process warned({"--port=0"}, foreign);
+    REQUIRE(warned.line().rfind("listening on http://127.0.0.1:", 0) == 0);
+    for (const char* name : {"QSKETCH_SERVICE_HOST", "QSKETCH_DATA", "QSKETCH_PROT"})
+        CHECK(warned.errors().find(std::string("warning ") + name + " is in the environment") != std::string::npos);
     process p({"--node-id=flag"}, {"QSKETCH_PORT=0", "QSKETCH_NODE_ID=environment", "QSKETCH_LOG_FORMAT=json",
                                    "QSKETCH_INSECURE=false", "PATH=/bin"});
     const std::string line = p.line();
@@ -88,13 +103,43 @@ TEST_CASE("The environment sets what flags do not") {
     CHECK(json_at(log, "/level") == R"("info")");
 }
 
+TEST_CASE("Flags of later builds are known, and refused by a line that says so") {
+    for (const char* flag :
+         {"--grpc-port=50051", "--cluster=http://10.0.0.1:8080", "--auth-tokens-file=tokens", "--demo"}) {
+        const ended e = run({flag, "--port=0"});
+        CHECK(e.status == 2);
+        CHECK(e.errors == "qsketch-server: " + std::string(flag) + " is not available in this build yet\n");
+    }
+    CHECK(run({"--rate-limit=5"}).errors ==
+          "qsketch-server: --rate-limit=5 is not available in this build yet; use --rate-limit=0\n");
+    const server s({"--rate-limit=0", "--demo=false"});
+    CHECK(get(s.port(), "/livez").status == 200);
+}
+
+TEST_CASE("The data directory is made where it is asked for, and nowhere else") {
+    const auto base = std::filesystem::temp_directory_path() / ("qsketch-lifecycle-" + std::to_string(::getpid()));
+    const auto asked = base / "a" / "b";
+    std::filesystem::remove_all(base);
+    {
+        const server s({"--data-dir", asked.string()});
+        CHECK(std::filesystem::is_directory(asked));
+        CHECK(std::filesystem::is_empty(asked));
+        const server again({"--data-dir=" + asked.string()});
+        const server by_default;
+        CHECK_FALSE(std::filesystem::exists("qsketch-data"));
+    }
+    std::filesystem::remove_all(base);
+}
+
 TEST_CASE("--help names every flag with its environment name, and ends well") {
     process p({"--help"});
     std::string text;
     for (std::string line; !(line = p.line()).empty() || text.size() < 500;) text += line + "\n";
     for (std::string line; !(line = p.line()).empty();) text += line + "\n";
     CHECK(p.wait(5s) == 0);
-    for (const char* name : {"--host", "QSKETCH_HOST", "--max-series", "QSKETCH_MAX_SERIES", "--durability"})
+    for (const char* name :
+         {"--host", "QSKETCH_HOST", "--max-series", "QSKETCH_MAX_SERIES", "--durability", "--data-dir",
+          "QSKETCH_DATA_DIR", "--rate-limit", "--grpc-port", "--cluster", "--auth-tokens-file", "--demo"})
         CHECK(text.find(name) != text.npos);
     process version({"--version"});
     CHECK(version.line().rfind("qsketch-server ", 0) == 0);

@@ -7,6 +7,8 @@
 
 #include <fstream>
 #include <string>
+#include <thread>
+#include <utility>
 #include <vector>
 
 using namespace server_test;
@@ -50,19 +52,20 @@ TEST_CASE("Garbage is refused and the next client is served") {
         "GET / HTTP/1.1\r\nA: b\rc\r\n\r\n",
         std::string("GET / HTTP/1.1\r\nA: \0\r\n\r\n", 24),
         "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
-        "POST /samples HTTP/1.1\r\nContent-Length: abc\r\n\r\n",
-        "POST /samples HTTP/1.1\r\nContent-Length: -5\r\n\r\n",
-        "POST /samples HTTP/1.1\r\nContent-Length: +5\r\n\r\n12345",
-        "POST /samples HTTP/1.1\r\nContent-Length: 5, 5\r\n\r\n12345",
-        "POST /samples HTTP/1.1\r\nContent-Length: 99999999999999999999999\r\n\r\n",
-        "POST /samples HTTP/1.1\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\n12345",
-        "POST /samples HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-        "POST /samples HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
-        "POST /samples HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n",
-        "POST /samples HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n",
-        "POST /samples HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\n",
-        "POST /samples HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabcd\r\n",
-        "GET / HTTP/1.1\r\nExpect: the unexpected\r\n\r\n",
+        "GET /livez HTTP/1.1\r\n\r\n",
+        "POST /samples HTTP/1.1\r\nHost: x\r\nContent-Length: abc\r\n\r\n",
+        "POST /samples HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n",
+        "POST /samples HTTP/1.1\r\nHost: x\r\nContent-Length: +5\r\n\r\n12345",
+        "POST /samples HTTP/1.1\r\nHost: x\r\nContent-Length: 5, 5\r\n\r\n12345",
+        "POST /samples HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999999999999999\r\n\r\n",
+        "POST /samples HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\n12345",
+        "POST /samples HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        "POST /samples HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+        "POST /samples HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n",
+        "POST /samples HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n",
+        "POST /samples HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\n",
+        "POST /samples HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabcd\r\n",
+        "GET / HTTP/1.1\r\nHost: x\r\nExpect: the unexpected\r\n\r\n",
         "GET /" + std::string(8000, 'x') + " HTTP/1.1\r\n\r\n",
         "GET / HTTP/1.1\r\nX: " + std::string(17'000, 'x') + "\r\n\r\n",
         std::string(20'000, 'A'),
@@ -121,7 +124,7 @@ TEST_CASE("Expect: 100-continue, HTTP/1.0, absolute targets and clients that sto
     c.send(R"({"key":"exp","value":1})");
     CHECK(c.receive().status == 200);
     connection too_large(shared());
-    too_large.send("POST /samples HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 99999999\r\n\r\n");
+    too_large.send("POST /samples HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 99999999\r\n\r\n");
     CHECK(too_large.receive().status == 413);
     connection old(shared());
     old.send("GET /livez HTTP/1.0\r\n\r\n");
@@ -189,6 +192,66 @@ TEST_CASE("Beyond --max-connections clients are turned away with 503, and let in
     // Nine tenths are taken: those that have been idle for two seconds make room.
     std::this_thread::sleep_for(4s);
     CHECK(get(s.port(), "/livez").status == 200);
+}
+
+TEST_CASE("What HTTP has and this server has not is the request's fault, not an internal error") {
+    for (const auto& [bytes, status] : {std::pair{"GET / HTTP/2.0\r\nHost: x\r\n\r\n", 505},
+                                        {"GET / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n", 501},
+                                        {"GET /livez HTTP/1.1\r\n\r\n", 400}}) {
+        INFO(bytes);
+        connection c(shared());
+        c.send(bytes);
+        const reply r = c.receive(5s);
+        CHECK(r.status == status);
+        CHECK(json_at(r.body, "/code") == R"("INVALID_REQUEST")");
+    }
+}
+
+TEST_CASE("Large bodies sent at once take the memory of two that are parsed, and are all answered") {
+    const server s;
+    std::string body = "[{}";
+    while (body.size() < (std::size_t{8} << 20) - 8) body += ",{}";
+    body += "]";
+    std::vector<std::thread> clients;
+    std::vector<int> status(8);
+    for (int& answered : status) clients.emplace_back([&] { answered = post_json(s.port(), "/samples", body).status; });
+    for (std::thread& c : clients) c.join();
+    for (const int answered : status) CHECK(answered == 400);
+    std::ifstream in("/proc/" + std::to_string(s.pid()) + "/status");
+    std::string word;
+    while (in >> word && word != "VmHWM:") {
+    }
+    long peak_kib = 0;
+    in >> peak_kib;
+    CAPTURE(peak_kib);
+    CHECK(peak_kib > 8 * 8 * 1024 / 4);
+    CHECK(peak_kib < (2 * 14 * 8 + 8 * 8 + 8 * 8 + 64) * 1024); // two parsers, the bodies twice, the rest
+}
+
+TEST_CASE("A slow body gets the time its size allows, chunked or not", "[.long]") {
+    const std::string event = R"({"key":"slow","value":1})";
+    const std::string block(65'536, ' ');
+    connection chunked(shared());
+    connection announced(shared());
+    chunked.send("POST /samples HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n");
+    announced.send("POST /samples HTTP/1.1\r\nHost: x\r\nContent-Length: " +
+                   std::to_string(event.size() + 14 * block.size()) + "\r\n\r\n");
+    for (int i = 0; i < 14; ++i) {
+        std::this_thread::sleep_for(1s);
+        chunked.send("10000\r\n" + block + "\r\n");
+        announced.send(block);
+    }
+    chunked.send("18\r\n" + event + "\r\n0\r\n\r\n");
+    announced.send(event);
+    CHECK(chunked.receive().status == 200);
+    CHECK(announced.receive().status == 200);
+    connection dripping(shared());
+    dripping.send("POST /samples HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n");
+    for (int i = 0; i < 10; ++i) {
+        dripping.send("1\r\n \r\n");
+        std::this_thread::sleep_for(1s);
+    }
+    CHECK(dripping.receive(5s).status == 408);
 }
 
 TEST_CASE("A request that never ends is given up after ten seconds", "[.long]") {

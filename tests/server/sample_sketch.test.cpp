@@ -2,6 +2,7 @@
 
 #include "support/catch.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <vector>
@@ -57,6 +58,75 @@ TEST_CASE("Merging adds up whatever form the parts have, in one pass or one by o
         s.add(again);
         return s;
     }());
+}
+
+TEST_CASE("Values are counted exactly while there are at most 24 for each that top can name") {
+    constexpr int exact = 24 * static_cast<int>(sample_sketch::top_size);
+    CHECK(exact == 768);
+    for (const int distinct : {exact, exact + 1}) {
+        std::vector<double> values;
+        for (int i = 0; i < 3 * distinct; ++i) values.push_back(i % distinct);
+        sample_sketch whole;
+        whole.add(values);
+        sample_sketch single;
+        sample_sketch parts[5];
+        sample_sketch merged;
+        for (std::size_t i = 0; i < values.size(); ++i) {
+            single.add(values[i]);
+            parts[i % 5].add(values[i]);
+        }
+        for (const sample_sketch& part : parts) merged.merge(part);
+        for (const sample_sketch* s : {&whole, &single, &merged}) {
+            CHECK((s->top().error() == 0) == (distinct == exact));
+            CHECK(s->top().lower(5) <= 3);
+            CHECK(s->top().upper(5) >= 3);
+            CHECK(s->top().items().size() <= sample_sketch::top_size);
+        }
+    }
+}
+
+TEST_CASE("A slot takes at most 40 KB however many different values come, in batches or one by one") {
+    for (const std::size_t n : {1u, 100u, 256u, 257u, 600u, 768u, 1000u, 1500u, 5000u, 20'000u}) {
+        std::vector<double> values;
+        for (std::size_t i = 0; i < n; ++i) values.push_back(0.37 * static_cast<double>(i * 7919 % n));
+        sample_sketch batch;
+        batch.add(values);
+        sample_sketch single;
+        for (const double x : values) single.add(x);
+        sample_sketch merged;
+        merged.merge(batch);
+        const std::size_t most = n <= 256 ? 80 + 16 * n : n == 257 ? 15'000 : 40'000;
+        for (const sample_sketch* s : {&batch, &single, &merged}) {
+            CHECK(s->memory_bytes() <= most);
+            CHECK(s->count() == n);
+            CHECK((s->digest().max)() == *std::max_element(values.begin(), values.end()));
+            const double middle = s->digest().quantile(0.5) / 0.37 / static_cast<double>(n);
+            CHECK((n < 256 || std::abs(middle - 0.5) < 0.005));
+        }
+    }
+}
+
+TEST_CASE("Values that wait to be summarized count in everything") {
+    sample_sketch s = of(0, 1000);
+    const auto before = s.top().lower(7);
+    for (int i = 0; i < 20; ++i) {
+        CHECK(s.count() == static_cast<std::uint64_t>(1000 + i));
+        CHECK(s.digest().count() == s.count());
+        CHECK(s.top().lower(7) == before + static_cast<std::uint64_t>(i));
+        const auto image = s.serialize();
+        const sample_sketch read = sample_sketch::deserialize(image);
+        CHECK(read == s);
+        CHECK(read.serialize() == image);
+        sample_sketch merged;
+        merged.merge(s);
+        CHECK(merged.top() == s.top());
+        CHECK(merged.count() == s.count());
+        const sample_sketch shorter = s;
+        s.add(7);
+        CHECK_FALSE(shorter == s);
+    }
+    s.clear();
+    CHECK(s == sample_sketch());
 }
 
 TEST_CASE("A batch with a value that is not finite is refused whole") {

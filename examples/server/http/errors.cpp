@@ -25,6 +25,9 @@ namespace {
         return "UNSUPPORTED_MEDIA_TYPE";
     case 429:
         return "CARDINALITY_LIMIT";
+    case 501: // the request asks for what HTTP has and this server has not
+    case 505:
+        return "INVALID_REQUEST";
     case 503:
         return "OVERLOADED";
     default:

@@ -8,6 +8,11 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
+#include <cmath>
+#include <cstdlib>
+#include <semaphore>
+#include <utility>
 
 namespace qsketch_server {
 namespace {
@@ -18,9 +23,104 @@ using simdjson::dom::element_type;
 static_assert(simdjson::SIMDJSON_PADDING <= 64, "the gate leaves 64 bytes behind a body");
 
 constexpr std::size_t max_names = 8;
-constexpr std::size_t cached_parser_bytes = std::size_t{1} << 20; // a parser keeps some 15 times what it has parsed
+constexpr std::size_t max_shown = 64; // bytes of a number in a message
+// A parser takes some 14 times the memory of what it parses. One for small bodies stays with each thread; of large
+// ones only so many are parsed at once.
+constexpr std::size_t small_body = std::size_t{1} << 20;
+constexpr std::ptrdiff_t large_bodies_at_once = 2;
 
-[[nodiscard]] json_value value_of(const element& e) noexcept {
+[[nodiscard]] constexpr bool is_digit(char c) noexcept { return c >= '0' && c <= '9'; }
+
+/// Everything at the start of `text` that may be part of a number.
+[[nodiscard]] std::string_view number_run(std::string_view text) noexcept {
+    return text.substr(0, text.find_first_not_of("+-.0123456789Ee"));
+}
+
+/// Is this a number of JSON?
+[[nodiscard]] bool is_number(std::string_view text) noexcept {
+    std::size_t at = text.starts_with('-') ? 1 : 0;
+    const auto digits = [&] {
+        const std::size_t from = at;
+        while (at < text.size() && is_digit(text[at])) ++at;
+        return at > from;
+    };
+    const std::size_t first = at;
+    if (!digits() || (text[first] == '0' && at > first + 1)) return false;
+    if (at < text.size() && text[at] == '.') {
+        ++at;
+        if (!digits()) return false;
+    }
+    if (at < text.size() && (text[at] | 0x20) == 'e') {
+        ++at;
+        if (at < text.size() && (text[at] == '+' || text[at] == '-')) ++at;
+        if (!digits()) return false;
+    }
+    return at == text.size();
+}
+
+/// The double that a token stands for, infinite if it is beyond them.
+[[nodiscard]] double double_of(std::string_view token) {
+    double value = 0;
+    const auto read = std::from_chars(token.data(), token.data() + token.size(), value);
+    // Out of range is both too large and too small; strtod tells them apart.
+    return read.ec == std::errc{} ? value : std::strtod(std::string(token).c_str(), nullptr);
+}
+
+/// JSON sets numbers no limits and simdjson does: it refuses integers beyond 64 bits and what is no finite double. In
+/// a text with such numbers they, and all other integers beyond int64, are replaced by foreign + their offset in it;
+/// then an unsigned element is always such a reference.
+class respelt {
+public:
+    /// Nothing to do leaves it empty, and so does growth beyond a MiB.
+    void respell(std::string_view text) {
+        source_ = text;
+        out_.clear();
+        std::size_t copied = 0;
+        for (std::size_t at = 0; at < text.size(); ++at) {
+            if (text[at] == '"') {
+                for (++at; at < text.size() && text[at] != '"'; ++at)
+                    if (text[at] == '\\') ++at;
+                continue;
+            }
+            if (text[at] != '-' && !is_digit(text[at])) continue;
+            const std::string_view token = number_run(text.substr(at));
+            if (is_number(token) && is_foreign(token)) {
+                out_.append(text.substr(copied, at - copied)).append(std::to_string(foreign + at));
+                copied = at + token.size();
+                if (out_.size() > copied + max_growth) {
+                    out_.clear();
+                    return;
+                }
+            }
+            at += token.size() - 1;
+        }
+        if (!out_.empty()) out_.append(text.substr(copied)).append(simdjson::SIMDJSON_PADDING, ' ');
+    }
+    void clear() noexcept { out_.clear(); }
+    [[nodiscard]] bool empty() const noexcept { return out_.empty(); }
+    [[nodiscard]] std::string_view text() const noexcept {
+        return std::string_view(out_).substr(0, out_.size() - simdjson::SIMDJSON_PADDING);
+    }
+    /// What is meant by an unsigned element.
+    [[nodiscard]] std::string_view token(std::uint64_t reference) const noexcept {
+        return number_run(source_.substr(static_cast<std::size_t>(reference - foreign)));
+    }
+
+private:
+    static constexpr std::uint64_t foreign = std::uint64_t{1} << 63;
+    static constexpr std::size_t max_growth = std::size_t{1} << 20;
+
+    [[nodiscard]] static bool is_foreign(std::string_view token) {
+        if (token.find_first_of(".eE") != token.npos) return !std::isfinite(double_of(token));
+        std::int64_t value = 0;
+        return std::from_chars(token.data(), token.data() + token.size(), value).ec == std::errc::result_out_of_range;
+    }
+
+    std::string_view source_;
+    std::string out_;
+};
+
+[[nodiscard]] json_value value_of(const element& e, const respelt& numbers) {
     json_value out;
     out.is = json_value::kind::other;
     switch (e.type()) {
@@ -34,8 +134,12 @@ constexpr std::size_t cached_parser_bytes = std::size_t{1} << 20; // a parser ke
         out.number = static_cast<double>(out.integer);
         break;
     case element_type::UINT64: // beyond int64
-        out.is = json_value::kind::number;
         out.number = static_cast<double>(e.get_uint64().value_unsafe());
+        if (!numbers.empty()) {
+            out.text = numbers.token(e.get_uint64().value_unsafe());
+            out.number = double_of(out.text);
+        }
+        if (std::isfinite(out.number)) out.is = json_value::kind::number;
         break;
     case element_type::DOUBLE:
         out.is = json_value::kind::number;
@@ -58,16 +162,17 @@ constexpr std::size_t cached_parser_bytes = std::size_t{1} << 20; // a parser ke
 }
 
 [[nodiscard]] std::optional<problem> read_event(const element& event, std::uint64_t line,
-                                                std::span<const std::string_view> names, const event_reader& read) {
+                                                std::span<const std::string_view> names, const event_reader& read,
+                                                const respelt& numbers) {
     simdjson::dom::object object;
     if (event.get_object().get(object) != simdjson::SUCCESS)
-        return problem{"event", "must be a JSON object, got " + value_of(event).shown()};
+        return problem{"event", "must be a JSON object, got " + value_of(event, numbers).shown()};
     std::array<json_value, max_names> fields;
     for (const auto [key, value] : object) {
         for (std::size_t i = 0; i < names.size(); ++i) {
             if (names[i] != key) continue;
             if (!fields[i].absent()) return problem{std::string(key), "is given twice"};
-            fields[i] = value_of(value);
+            fields[i] = value_of(value, numbers);
             break;
         }
     }
@@ -79,14 +184,23 @@ constexpr std::size_t cached_parser_bytes = std::size_t{1} << 20; // a parser ke
     return fmt::format("is not valid JSON: {}", why.substr(0, why.find_last_not_of(". ") + 1));
 }
 
-/// `text` has 64 readable bytes behind it.
-[[nodiscard]] simdjson::simdjson_result<element> parse(simdjson::dom::parser& parser, std::string_view text) {
-    return parser.parse(reinterpret_cast<const std::uint8_t*>(text.data()), text.size(), false);
+/// `text` has 64 readable bytes behind it. What it has of numbers that are foreign to simdjson is in `numbers`.
+[[nodiscard]] simdjson::error_code parse(simdjson::dom::parser& parser, std::string_view text, respelt& numbers,
+                                         element& out) {
+    const auto attempt = [&](std::string_view t) {
+        return parser.parse(reinterpret_cast<const std::uint8_t*>(t.data()), t.size(), false).get(out);
+    };
+    numbers.clear();
+    const simdjson::error_code error = attempt(text);
+    if (error == simdjson::SUCCESS || error == simdjson::MEMALLOC) return error;
+    numbers.respell(text); // the code of a foreign number differs between the versions of simdjson
+    return numbers.empty() ? error : attempt(numbers.text());
 }
 
 void read_lines(std::string_view body, simdjson::dom::parser& parser, std::span<const std::string_view> names,
                 const event_reader& read, event_report& report) {
     std::uint64_t number = 0;
+    respelt numbers;
     while (!body.empty()) {
         const std::size_t end = (std::min)(body.find('\n'), body.size());
         const std::string_view line = body.substr(0, end);
@@ -94,14 +208,31 @@ void read_lines(std::string_view body, simdjson::dom::parser& parser, std::span<
         ++number;
         if (line.find_first_not_of(" \t\r") == line.npos) continue;
         element event;
-        const auto error = parse(parser, line).get(event);
-        auto wrong = error ? problem{"line", not_json(error)} : read_event(event, number, names, read);
+        const auto error = parse(parser, line, numbers, event);
+        auto wrong = error ? problem{"line", not_json(error)} : read_event(event, number, names, read, numbers);
         if (wrong)
             report.reject(number, *wrong);
         else
             ++report.accepted;
     }
 }
+
+/// Waits until a large body may be parsed.
+class large_body_turn {
+public:
+    explicit large_body_turn(bool needed) : needed_(needed) {
+        if (needed_) turns.acquire();
+    }
+    ~large_body_turn() {
+        if (needed_) turns.release();
+    }
+    large_body_turn(const large_body_turn&) = delete;
+    large_body_turn& operator=(const large_body_turn&) = delete;
+
+private:
+    static inline std::counting_semaphore<large_bodies_at_once> turns{large_bodies_at_once};
+    bool needed_;
+};
 
 } // namespace
 
@@ -112,9 +243,10 @@ std::string json_value::shown() const {
     case kind::integer:
         return fmt::format("{}", integer);
     case kind::number:
-        return fmt::format("{}", number);
+        if (text.empty()) return fmt::format("{}", number);
+        [[fallthrough]];
     default:
-        return std::string(text);
+        return text.size() <= max_shown ? std::string(text) : std::string(text.substr(0, max_shown)) + "...";
     }
 }
 
@@ -148,8 +280,10 @@ event_report read_events(const request& rq, std::span<const std::string_view> na
                                        in_quotes(rq.content_type));
     if (rq.body.find_first_not_of(" \t\r\n") == rq.body.npos) throw malformed_request("the body is empty");
     static thread_local simdjson::dom::parser cached;
+    const bool small = rq.body.size() <= small_body;
+    const large_body_turn turn(!small); // outlives the parser, whose memory it stands for
     simdjson::dom::parser fresh;
-    simdjson::dom::parser& parser = rq.body.size() <= cached_parser_bytes ? cached : fresh;
+    simdjson::dom::parser& parser = small ? cached : fresh;
     event_report report;
     if (lines) {
         report.batch = true;
@@ -157,18 +291,19 @@ event_report read_events(const request& rq, std::span<const std::string_view> na
         return report;
     }
     element document;
-    if (const auto error = parse(parser, rq.body).get(document))
+    respelt numbers;
+    if (const auto error = parse(parser, rq.body, numbers, document))
         throw malformed_request("the body " + not_json(error) + "; many events, one a line, are application/x-ndjson");
     simdjson::dom::array events;
     if (document.get_array().get(events) != simdjson::SUCCESS) {
-        if (auto wrong = read_event(document, 1, names, read)) throw invalid_fields(*std::move(wrong));
+        if (auto wrong = read_event(document, 1, names, read, numbers)) throw invalid_fields(*std::move(wrong));
         report.accepted = 1;
         return report;
     }
     report.batch = true;
     std::uint64_t number = 0;
     for (const element event : events) {
-        if (const auto wrong = read_event(event, ++number, names, read))
+        if (const auto wrong = read_event(event, ++number, names, read, numbers))
             report.reject(number, *wrong);
         else
             ++report.accepted;

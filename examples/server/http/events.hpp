@@ -21,9 +21,10 @@ struct request;
 struct json_value {
     enum class kind { absent, text, integer, number, other };
     kind is = kind::absent;
-    std::string_view text; ///< Of a text; of anything else how to name it in a message: "null", "an array".
+    /// Of a text; else how to name it in a message: "null", "an array", or the digits of a number that is no int64.
+    std::string_view text;
     std::int64_t integer = 0;
-    double number = 0; ///< Of an integer as well.
+    double number = 0; ///< Of an integer as well. Finite: a number beyond that is of kind other.
 
     [[nodiscard]] bool absent() const noexcept { return is == kind::absent; }
     /// For a message: the value, or what it is.

@@ -105,6 +105,7 @@ std::optional<framing_error> parse_head(std::string_view bytes, request_head& he
     std::size_t end = bytes.find("\r\n");
     if (auto error = parse_request_line(bytes.substr(0, end), head)) return error;
     bytes.remove_prefix(end + 2);
+    const bool needs_host = head.keep_alive; // HTTP/1.1, that is
     std::optional<std::uint64_t> length;
     bool closes = false;
     bool asks_keep_alive = false;
@@ -146,6 +147,7 @@ std::optional<framing_error> parse_head(std::string_view bytes, request_head& he
     else if (asks_keep_alive)
         head.keep_alive = true;
     if (head.chunked && length) return framing_error{400, "Content-Length and Transfer-Encoding exclude each other"};
+    if (needs_host && !hosts) return framing_error{400, "a request of HTTP/1.1 must name its Host"};
     head.content_length = length.value_or(0);
     return {};
 }

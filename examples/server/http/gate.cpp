@@ -40,6 +40,10 @@ constexpr std::int64_t never = INT64_MAX;
 
 [[nodiscard]] std::int64_t ticks(clock::time_point t) noexcept { return t.time_since_epoch().count(); }
 
+[[nodiscard]] clock::duration time_for_body(std::uint64_t bytes) noexcept {
+    return body_allowance + std::chrono::seconds(bytes / slowest_body);
+}
+
 [[nodiscard]] std::string system_message() { return std::error_code(errno, std::generic_category()).message(); }
 
 [[nodiscard]] std::string address_of(const sockaddr_storage& address) {
@@ -298,7 +302,7 @@ bool gate::advance(connection& c) {
                 refuse(c, {413, "the body exceeds --max-body"});
                 break;
             }
-            c.enter(stage::busy, body_allowance + std::chrono::seconds(head.content_length / slowest_body));
+            c.enter(stage::busy, time_for_body(head.content_length));
             if (head.expects_continue && c.in.empty() && (head.content_length > 0 || head.chunked)) {
                 constexpr std::string_view go_on = "HTTP/1.1 100 Continue\r\n\r\n";
                 if (::send(c.fd, go_on.data(), go_on.size(), MSG_NOSIGNAL) != ssize_t{go_on.size()}) return false;
@@ -306,6 +310,8 @@ bool gate::advance(connection& c) {
         }
         if (!consume_body(c)) {
             if (!c.out.empty()) break;
+            // Only what has come tells how long a chunked body is.
+            if (c.current.head.chunked) c.deadline = c.since + time_for_body(c.current.body.size()).count();
             c.at = stage::request;
             return true;
         }

@@ -10,6 +10,19 @@
 #include <system_error>
 
 namespace qsketch_server {
+namespace {
+
+/// Takes what comes before the next `separator` out of `list`, without the spaces around it.
+[[nodiscard]] std::string_view next_part(std::string_view& list, char separator) noexcept {
+    const std::size_t end = (std::min)(list.find(separator), list.size());
+    std::string_view part = list.substr(0, end);
+    list.remove_prefix((std::min)(end + 1, list.size()));
+    while (!part.empty() && (part.front() == ' ' || part.front() == '\t')) part.remove_prefix(1);
+    while (!part.empty() && (part.back() == ' ' || part.back() == '\t')) part.remove_suffix(1);
+    return part;
+}
+
+} // namespace
 
 const std::string* request::parameter(std::string_view name) const noexcept {
     const auto at = std::find_if(query.begin(), query.end(), [&](const auto& p) { return p.first == name; });
@@ -21,7 +34,18 @@ const std::string& request::required(std::string_view name) const {
     throw invalid_fields(problem{std::string(name), "is required"});
 }
 
-bool request::wants_json() const noexcept { return accept.find("application/json") != accept.npos; }
+bool request::wants_json() const noexcept {
+    for (std::string_view list = accept; !list.empty();) {
+        std::string_view item = next_part(list, ',');
+        bool wanted = next_part(item, ';') == "application/json";
+        while (!item.empty()) {
+            const std::string_view parameter = next_part(item, ';');
+            if (parameter.starts_with("q=") && parameter.find_first_not_of("0.", 2) == parameter.npos) wanted = false;
+        }
+        if (wanted) return true;
+    }
+    return false;
+}
 
 std::string percent_decoded(std::string_view text, bool plus) {
     std::string out;
