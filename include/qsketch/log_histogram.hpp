@@ -1,6 +1,7 @@
 #pragma once
 
 #include <qsketch/detail/difference_code.hpp>
+#include <qsketch/detail/finite.hpp>
 #include <qsketch/detail/image.hpp>
 #include <qsketch/detail/log_buckets.hpp>
 #include <qsketch/detail/strict_math.hpp>
@@ -80,7 +81,7 @@ public:
         const survey found(values);
         if (!found.all_finite())
             for (const double x : values)
-                if (!finite(x)) reject(x);
+                if (!detail::finite(x)) reject(x);
         require_room(values.size());
         make_room(found.ranges(grid_));
         const std::uint64_t zeros_before = zeros_;
@@ -152,7 +153,7 @@ public:
     /// asserted by log_histogram.test.cpp.
     [[nodiscard]] double quantile(double q) const {
         require_quantile(q);
-        if (empty()) return not_a_number();
+        if (empty()) return detail::not_a_number();
         return quantile_of(q);
     }
 
@@ -163,7 +164,7 @@ public:
             throw std::invalid_argument("log_histogram: " + std::to_string(qs.size()) + " quantiles asked, room for " +
                                         std::to_string(answers.size()));
         for (const double q : qs) require_quantile(q);
-        for (std::size_t i = 0; i < qs.size(); ++i) answers[i] = empty() ? not_a_number() : quantile_of(qs[i]);
+        for (std::size_t i = 0; i < qs.size(); ++i) answers[i] = empty() ? detail::not_a_number() : quantile_of(qs[i]);
     }
 
     /// The share of values <= x, in [0, 1]; NaN if empty() or x is NaN. The inverse of quantile(): asserted by
@@ -171,7 +172,7 @@ public:
     /// With F the exact share and e = relative_error(), between F(x / (1 + e)) and F(x / (1 - e)), for x < 0 the other
     /// way round: asserted by log_histogram.test.cpp.
     [[nodiscard]] double cdf(double x) const {
-        if (empty() || x != x) return not_a_number();
+        if (empty() || x != x) return detail::not_a_number();
         if (x < min_) return 0;
         if (x >= max_) return 1;
         // What buckets stand for ascends with them, of negative ones descends.
@@ -187,9 +188,9 @@ public:
     [[nodiscard]] std::uint64_t count() const noexcept { return count_; }
     [[nodiscard]] bool empty() const noexcept { return count_ == 0; }
     /// Exact until something was subtracted. NaN if empty().
-    [[nodiscard]] double(min)() const noexcept { return empty() ? not_a_number() : min_; }
+    [[nodiscard]] double(min)() const noexcept { return empty() ? detail::not_a_number() : min_; }
     /// Exact until something was subtracted. NaN if empty().
-    [[nodiscard]] double(max)() const noexcept { return empty() ? not_a_number() : max_; }
+    [[nodiscard]] double(max)() const noexcept { return empty() ? detail::not_a_number() : max_; }
 
     /// The sum of all values, off by at most relative_error() times the sum of their magnitudes, kept within the
     /// finite range; 0 if empty(). From the buckets: a sum of doubles would depend on the order of adds. O(buckets).
@@ -197,7 +198,7 @@ public:
     [[nodiscard]] double sum_estimate() const noexcept {
         double sum = 0;
         const auto include = [&](double value, Counter n) {
-            sum = saturated(sum + saturated(detail::product(clamped(value), static_cast<double>(n))));
+            sum = detail::saturated(sum + detail::saturated(detail::product(clamped(value), static_cast<double>(n))));
         };
         for_each_down(1, [&](std::int32_t i, Counter n) { include(-grid_.middle(i), n); });
         for_each_of(0, [&](std::int32_t i, Counter n) { include(grid_.middle(i), n); });
@@ -289,7 +290,7 @@ public:
         }
         result.min_ = image.take_double();
         result.max_ = image.take_double();
-        image.require(finite(result.min_) && finite(result.max_) && result.min_ <= result.max_,
+        image.require(detail::finite(result.min_) && detail::finite(result.max_) && result.min_ <= result.max_,
                       "has a minimum and maximum that are not finite, or not in order");
         for (const double x : {result.min_, result.max_})
             image.require(x != 0 || !std::signbit(x), "has a negative zero");
@@ -393,10 +394,6 @@ private:
                                         std::to_string(max_buckets));
         return max_buckets;
     }
-    [[nodiscard]] static constexpr double not_a_number() noexcept { return std::numeric_limits<double>::quiet_NaN(); }
-    [[nodiscard]] static bool finite(double x) noexcept {
-        return (std::bit_cast<std::uint64_t>(x) & infinity_bits) != infinity_bits;
-    }
     [[noreturn]] static void reject(double x) {
         throw std::invalid_argument("log_histogram: value must be finite, got " + std::to_string(x));
     }
@@ -415,13 +412,9 @@ private:
                                      " and " + std::to_string(other.finest_scale_) + ", max_buckets " +
                                      std::to_string(max_buckets_) + " and " + std::to_string(other.max_buckets_));
     }
-    [[nodiscard]] static double saturated(double sum) noexcept {
-        constexpr double largest = (std::numeric_limits<double>::max)();
-        return (std::min)((std::max)(sum, -largest), largest);
-    }
 
     void add_checked(double x, std::uint64_t weight) {
-        if (!finite(x)) [[unlikely]]
+        if (!detail::finite(x)) [[unlikely]]
             reject(x);
         if (weight > max_count - count_) [[unlikely]]
             require_room(weight);

@@ -2,6 +2,7 @@
 
 #include <qsketch/detail/centroid_list.hpp>
 #include <qsketch/detail/clustering.hpp>
+#include <qsketch/detail/finite.hpp>
 #include <qsketch/detail/image.hpp>
 #include <qsketch/detail/item_pool.hpp>
 #include <qsketch/detail/reconstruction.hpp>
@@ -64,7 +65,7 @@ public:
     /// Throws std::invalid_argument, with nothing added, unless x is finite and the count stays within max_count.
     /// Amortized O(1).
     void add(double x) {
-        if (!finite(x)) [[unlikely]]
+        if (!detail::finite(x)) [[unlikely]]
             reject(x);
         if (buffer_.size() >= room_) [[unlikely]]
             make_room(1);
@@ -75,7 +76,7 @@ public:
     /// count would exceed max_count.
     void add(std::span<const double> values) {
         for (const double x : values)
-            if (!finite(x)) [[unlikely]]
+            if (!detail::finite(x)) [[unlikely]]
                 reject(x);
         require_room(values.size());
         while (!values.empty()) {
@@ -89,13 +90,13 @@ public:
     /// The same as `weight` single adds of x, in one. Throws std::invalid_argument, with nothing added, unless x is
     /// finite, weight is positive and the count stays within max_count.
     void add(double x, std::uint64_t weight) {
-        if (!finite(x)) reject(x);
+        if (!detail::finite(x)) reject(x);
         if (weight == 0) throw std::invalid_argument("tdigest: weight must be positive, got 0");
         require_room(weight);
         if (weighted_.size() >= inner_cells()) fold();
         weighted_.push_back({x + 0.0, weight, true});
         weighted_count_ += weight;
-        sum_ = saturated(sum_ + saturated(detail::product(x, static_cast<double>(weight))));
+        sum_ = detail::saturated(sum_ + detail::saturated(detail::product(x, static_cast<double>(weight))));
         include(x);
         measure_room();
     }
@@ -132,7 +133,7 @@ public:
         }
         std::sort(sums.begin(), sums.end()); // the order of the arguments must not show
         merged.sum_ = sums[0];
-        for (std::size_t i = 1; i < sums.size(); ++i) merged.sum_ = saturated(merged.sum_ + sums[i]);
+        for (std::size_t i = 1; i < sums.size(); ++i) merged.sum_ = detail::saturated(merged.sum_ + sums[i]);
         merged.centroids_ =
             compress(detail::sorted_items(items.sorted()), inner_cells(), count() + added, merged.magnitude());
         merged.buffer_.swap(buffer_); // keeps the allocation
@@ -156,7 +157,7 @@ public:
     /// cost of a flush() on a copy. Throws std::invalid_argument unless 0 <= q <= 1.
     [[nodiscard]] double quantile(double q) const {
         require_quantile(q);
-        if (empty()) return not_a_number();
+        if (empty()) return detail::not_a_number();
         return answered([&](const detail::reconstruction& r) { return quantile_of(r, q); });
     }
 
@@ -168,7 +169,7 @@ public:
                                         std::to_string(answers.size()));
         for (const double q : qs) require_quantile(q);
         if (empty()) {
-            std::fill(answers.begin(), answers.end(), not_a_number());
+            std::fill(answers.begin(), answers.end(), detail::not_a_number());
             return;
         }
         answered([&](const detail::reconstruction& r) {
@@ -180,7 +181,7 @@ public:
     /// The share of values <= x, in [0, 1]; NaN if empty() or x is NaN. The inverse of quantile(): asserted by
     /// tdigest.test.cpp. O(log c), as quantile().
     [[nodiscard]] double cdf(double x) const {
-        if (empty() || x != x) return not_a_number();
+        if (empty() || x != x) return detail::not_a_number();
         return answered([&](const detail::reconstruction& r) -> double {
             if (x < (r.min)()) return 0;
             if (x >= (r.max)()) return 1;
@@ -192,18 +193,18 @@ public:
     [[nodiscard]] bool empty() const noexcept { return count() == 0; }
     /// NaN if empty(). O(1) after flush(), else O(buffered values), as max() and sum().
     [[nodiscard]] double(min)() const noexcept {
-        return empty() ? not_a_number() : std::accumulate(buffer_.begin(), buffer_.end(), min_, [](double a, double b) {
-            return (std::min)(a, b);
-        });
+        return empty() ? detail::not_a_number()
+                       : std::accumulate(buffer_.begin(), buffer_.end(), min_,
+                                         [](double a, double b) { return (std::min)(a, b); });
     }
     /// NaN if empty().
     [[nodiscard]] double(max)() const noexcept {
-        return empty() ? not_a_number() : std::accumulate(buffer_.begin(), buffer_.end(), max_, [](double a, double b) {
-            return (std::max)(a, b);
-        });
+        return empty() ? detail::not_a_number()
+                       : std::accumulate(buffer_.begin(), buffer_.end(), max_,
+                                         [](double a, double b) { return (std::max)(a, b); });
     }
     /// The sum of all values in double arithmetic, kept within the finite range; 0 if empty().
-    [[nodiscard]] double sum() const noexcept { return saturated(sum_ + sum_of_buffer()) + 0.0; }
+    [[nodiscard]] double sum() const noexcept { return detail::saturated(sum_ + sum_of_buffer()) + 0.0; }
     [[nodiscard]] double compression() const noexcept { return compression_; }
 
     /// What serialize() would write, in ascending order of means: at most 1.25 * compression centroids, whose weights
@@ -283,7 +284,8 @@ public:
         result.min_ = image.take_double();
         result.max_ = image.take_double();
         result.sum_ = image.take_double();
-        image.require(finite(result.min_) && finite(result.max_) && finite(result.sum_) && result.min_ <= result.max_,
+        image.require(detail::finite(result.min_) && detail::finite(result.max_) && detail::finite(result.sum_) &&
+                          result.min_ <= result.max_,
                       "has a minimum, maximum and sum that are not finite, or not in order");
         for (const double x : {result.min_, result.max_, result.sum_})
             image.require(x != 0 || !std::signbit(x), "has a negative zero");
@@ -299,11 +301,6 @@ private:
     using item = detail::weighted_mean;
     static constexpr unsigned many_rounds = 4;
 
-    [[nodiscard]] static constexpr double not_a_number() noexcept { return std::numeric_limits<double>::quiet_NaN(); }
-    /// By its bits: comparisons may be optimized on the assumption that there are no infinities.
-    [[nodiscard]] static bool finite(double x) noexcept {
-        return (std::bit_cast<std::uint64_t>(x) & 0x7ff0000000000000) != 0x7ff0000000000000;
-    }
     [[noreturn]] static void reject(double x) {
         throw std::invalid_argument("tdigest: value must be finite, got " + std::to_string(x));
     }
@@ -332,12 +329,6 @@ private:
         max_ = (std::max)(max_, (other.max)());
     }
 
-    /// Sums end at the largest double instead of at infinity, from which no later value could bring them back.
-    [[nodiscard]] static double saturated(double sum) noexcept {
-        constexpr double largest = (std::numeric_limits<double>::max)();
-        return (std::min)((std::max)(sum, -largest), largest);
-    }
-
     /// In eight lanes, in a fixed order: fast, and the same on every machine.
     [[nodiscard]] double sum_of_buffer(double unit = 1) const noexcept {
         double lanes[8] = {};
@@ -347,8 +338,8 @@ private:
         for (std::size_t i = whole; i < buffer_.size(); ++i) lanes[i % 8] += detail::product(buffer_[i], unit);
         const double sum =
             ((lanes[0] + lanes[1]) + (lanes[2] + lanes[3])) + ((lanes[4] + lanes[5]) + (lanes[6] + lanes[7]));
-        if (!finite(sum) && unit == 1) return sum_of_buffer(0x1p-64);
-        return saturated(sum / unit);
+        if (!detail::finite(sum) && unit == 1) return sum_of_buffer(0x1p-64);
+        return detail::saturated(sum / unit);
     }
 
     /// At most `limit` centroids: the items themselves if they fit once equal ones are joined, else clustered on a grid

@@ -42,6 +42,31 @@ inline void require(bool holds, const char* what) {
 template <class Sketch>
 struct sketch_case;
 
+/// What any sketch of quantiles keeps: answers are finite and rise from min to max, and ranks with them.
+template <qsketch::quantile_sketch Sketch>
+void require_rising_quantiles(const Sketch& s) {
+    if (s.empty()) {
+        require(std::isnan(s.quantile(0.5)), "std::isnan(s.quantile(0.5))");
+        require(std::isnan(s.cdf(0.5)), "std::isnan(s.cdf(0.5))");
+        return;
+    }
+    double value_before = s.min();
+    double rank_before = 0;
+    for (const double q : std::array{0.0, 1e-9, 0.01, 0.25, 0.5, 0.75, 0.99, 1 - 1e-9, 1.0}) {
+        const double value = s.quantile(q);
+        const double rank = s.cdf(value);
+        require(std::isfinite(value), "std::isfinite(value)");
+        require(value_before <= value, "value_before <= value");
+        require(value <= s.max(), "value <= s.max()");
+        require(rank_before <= rank, "rank_before <= rank");
+        require(rank <= 1, "rank <= 1");
+        value_before = value;
+        rank_before = rank;
+    }
+    require(s.quantile(0) == s.min(), "s.quantile(0) == s.min()");
+    require(s.quantile(1) == s.max(), "s.quantile(1) == s.max()");
+}
+
 template <class Scale>
 struct sketch_case<qsketch::tdigest<Scale>> {
     using sketch = qsketch::tdigest<Scale>;
@@ -66,28 +91,7 @@ struct sketch_case<qsketch::tdigest<Scale>> {
         }
     }
 
-    static void require_sane(const sketch& s) {
-        if (s.empty()) {
-            require(std::isnan(s.quantile(0.5)), "std::isnan(s.quantile(0.5))");
-            require(std::isnan(s.cdf(0.5)), "std::isnan(s.cdf(0.5))");
-            return;
-        }
-        double value_before = s.min();
-        double rank_before = 0;
-        for (const double q : std::array{0.0, 1e-9, 0.01, 0.25, 0.5, 0.75, 0.99, 1 - 1e-9, 1.0}) {
-            const double value = s.quantile(q);
-            const double rank = s.cdf(value);
-            require(std::isfinite(value), "std::isfinite(value)");
-            require(value_before <= value, "value_before <= value");
-            require(value <= s.max(), "value <= s.max()");
-            require(rank_before <= rank, "rank_before <= rank");
-            require(rank <= 1, "rank <= 1");
-            value_before = value;
-            rank_before = rank;
-        }
-        require(s.quantile(0) == s.min(), "s.quantile(0) == s.min()");
-        require(s.quantile(1) == s.max(), "s.quantile(1) == s.max()");
-    }
+    static void require_sane(const sketch& s) { require_rising_quantiles(s); }
 };
 
 template <class Key>
@@ -199,32 +203,13 @@ struct sketch_case<qsketch::log_histogram<Counter>> {
     static void require_sane(const sketch& s) {
         require(s.relative_error() > 0, "s.relative_error() > 0");
         require(std::isfinite(s.sum_estimate()), "std::isfinite(s.sum_estimate())");
-        if (s.empty()) {
-            require(std::isnan(s.quantile(0.5)), "std::isnan(s.quantile(0.5))");
-            require(std::isnan(s.cdf(0.5)), "std::isnan(s.cdf(0.5))");
-            return;
-        }
+        require_rising_quantiles(s);
         std::uint64_t sum = 0;
         for (const auto& bucket : s.buckets()) {
             require(bucket.count > 0, "bucket.count > 0");
             sum += bucket.count;
         }
         require(sum == s.count(), "the counts of the buckets add up to s.count()");
-        double value_before = s.min();
-        double rank_before = 0;
-        for (const double q : std::array{0.0, 1e-9, 0.01, 0.25, 0.5, 0.75, 0.99, 1 - 1e-9, 1.0}) {
-            const double value = s.quantile(q);
-            const double rank = s.cdf(value);
-            require(std::isfinite(value), "std::isfinite(value)");
-            require(value_before <= value, "value_before <= value");
-            require(value <= s.max(), "value <= s.max()");
-            require(rank_before <= rank, "rank_before <= rank");
-            require(rank <= 1, "rank <= 1");
-            value_before = value;
-            rank_before = rank;
-        }
-        require(s.quantile(0) == s.min(), "s.quantile(0) == s.min()");
-        require(s.quantile(1) == s.max(), "s.quantile(1) == s.max()");
     }
 };
 

@@ -74,7 +74,7 @@ template <class Items>
     weighted_mean run{0, 0, false};
     std::size_t runs = 0;
     items.each([&](const weighted_mean& item) {
-        runs += item.mean == run.mean && item.exact && run.exact ? 0 : 1;
+        runs += item.same_step(run) ? 0 : 1;
         run = item;
         return runs <= limit;
     });
@@ -83,7 +83,7 @@ template <class Items>
     out.reserve(runs);
     run.weight = 0;
     items.each([&](const weighted_mean& item) {
-        if (item.mean == run.mean && item.exact && run.exact) {
+        if (item.same_step(run)) {
             run.weight += item.weight;
         } else {
             if (run.weight > 0) out.append(run);
@@ -114,7 +114,7 @@ public:
     }
 
     void push(const weighted_mean& item) {
-        if (item.mean == pending_.mean && item.exact && pending_.exact) {
+        if (item.same_step(pending_)) {
             pending_.weight += item.weight;
         } else {
             if (pending_.weight > 0) place(pending_);
@@ -202,6 +202,18 @@ public:
         close();
     }
 
+    [[nodiscard]] centroid_list finish() && {
+        if (pending_.weight > 0) place(pending_);
+        close();
+        return std::move(out_);
+    }
+
+private:
+    /// Signed integers convert in one instruction.
+    [[nodiscard]] static double as_double(std::uint64_t weight) noexcept {
+        return static_cast<double>(static_cast<std::int64_t>(weight));
+    }
+
     void place(const weighted_mean& item) {
         const std::uint64_t middle = 2 * placed_ + item.weight;
         if (middle > edges_[cell_]) {
@@ -223,18 +235,6 @@ public:
         last_ = item.mean;
         placed_ += item.weight;
         if (heavy) close();
-    }
-
-    [[nodiscard]] centroid_list finish() && {
-        if (pending_.weight > 0) place(pending_);
-        close();
-        return std::move(out_);
-    }
-
-private:
-    /// Signed integers convert in one instruction.
-    [[nodiscard]] static double as_double(std::uint64_t weight) noexcept {
-        return static_cast<double>(static_cast<std::int64_t>(weight));
     }
 
     void close() {
