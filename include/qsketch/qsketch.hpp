@@ -6,9 +6,11 @@
 #include <qsketch/hash.hpp>
 #include <qsketch/hyperloglog.hpp>
 #include <qsketch/log_histogram.hpp>
+#include <qsketch/overlap.hpp>
 #include <qsketch/scale.hpp>
 #include <qsketch/sip_hash.hpp>
 #include <qsketch/sliding_window.hpp>
 #include <qsketch/tdigest.hpp>
 #include <qsketch/top_k.hpp>
+#include <qsketch/ultraloglog.hpp>
 #include <qsketch/version.hpp>

@@ -94,14 +94,14 @@ struct sketch_case<qsketch::tdigest<Scale>> {
     static void require_sane(const sketch& s) { require_rising_quantiles(s); }
 };
 
-template <class Key>
-struct sketch_case<qsketch::hyperloglog<Key>> {
-    using sketch = qsketch::hyperloglog<Key>;
+template <class Registers, class Key>
+struct sketch_case<qsketch::loglog<Registers, Key, qsketch::hash>> {
+    using sketch = qsketch::loglog<Registers, Key, qsketch::hash>;
     static constexpr bool strings = std::same_as<Key, std::string_view>;
     static constexpr bool merge_associates = true;
     static constexpr bool merge_adds_up = true;
 
-    static std::string name() { return strings ? "hyperloglog_strings" : "hyperloglog"; }
+    static std::string name() { return std::string(Registers::name) + (strings ? "_strings" : ""); }
     static sketch make() { return sketch(9); }
     static std::vector<sketch> strangers() { return {sketch(8), sketch(10), sketch(9, qsketch::hash(1))}; }
     static auto event(std::uint64_t key) {
@@ -259,9 +259,9 @@ struct sketch_case<qsketch::sliding_window<Inner, Clock>> {
 
 using sketch_types =
     std::tuple<qsketch::tdigest<>, qsketch::tdigest<qsketch::k1_scale>, qsketch::hyperloglog<std::uint64_t>,
-               qsketch::hyperloglog<std::string_view>, qsketch::count_min<std::uint64_t>,
-               qsketch::count_min<std::uint64_t, qsketch::conservative>, qsketch::top_k<std::uint64_t>,
-               qsketch::sliding_window<qsketch::tdigest<>>,
+               qsketch::hyperloglog<std::string_view>, qsketch::ultraloglog<std::uint64_t>,
+               qsketch::count_min<std::uint64_t>, qsketch::count_min<std::uint64_t, qsketch::conservative>,
+               qsketch::top_k<std::uint64_t>, qsketch::sliding_window<qsketch::tdigest<>>,
                qsketch::sliding_window<qsketch::hyperloglog<std::uint64_t>>, qsketch::log_histogram<>>;
 
 /// The index of a sketch in a list of types.

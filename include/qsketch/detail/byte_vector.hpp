@@ -16,6 +16,10 @@
 
 /// Bytes in vector registers. GCC leaves these loops scalar at -O2, which makes them 35 times slower, so the vectors of
 /// the target are named here; every one of them, single_byte included, computes the same.
+///
+/// of()              the same in every byte
+/// equal(a, b)       all bits of a byte where they are equal, none where not
+/// shifted_right<n>  of each byte by itself
 namespace qsketch::inline v0::detail {
 
 struct single_byte {
@@ -29,6 +33,24 @@ struct single_byte {
     }
     [[nodiscard]] friend single_byte smaller(single_byte a, single_byte b) noexcept {
         return {(std::min)(a.value, b.value)};
+    }
+
+    [[nodiscard]] static single_byte of(std::uint8_t each) noexcept { return {each}; }
+    [[nodiscard]] friend single_byte operator&(single_byte a, single_byte b) noexcept {
+        return of(static_cast<std::uint8_t>(a.value & b.value));
+    }
+    [[nodiscard]] friend single_byte operator|(single_byte a, single_byte b) noexcept {
+        return of(static_cast<std::uint8_t>(a.value | b.value));
+    }
+    [[nodiscard]] friend single_byte operator-(single_byte a, single_byte b) noexcept {
+        return of(static_cast<std::uint8_t>(a.value - b.value));
+    }
+    [[nodiscard]] friend single_byte equal(single_byte a, single_byte b) noexcept {
+        return of(a.value == b.value ? 0xff : 0);
+    }
+    template <int Bits>
+    [[nodiscard]] single_byte shifted_right() const noexcept {
+        return of(static_cast<std::uint8_t>(value >> Bits));
     }
 };
 
@@ -45,6 +67,26 @@ struct byte_vector {
     }
     [[nodiscard]] friend byte_vector smaller(byte_vector a, byte_vector b) noexcept {
         return {_mm512_min_epu8(a.value, b.value)};
+    }
+
+    [[nodiscard]] static byte_vector of(std::uint8_t each) noexcept {
+        return {_mm512_set1_epi8(static_cast<char>(each))};
+    }
+    [[nodiscard]] friend byte_vector operator&(byte_vector a, byte_vector b) noexcept {
+        return {_mm512_and_si512(a.value, b.value)};
+    }
+    [[nodiscard]] friend byte_vector operator|(byte_vector a, byte_vector b) noexcept {
+        return {_mm512_or_si512(a.value, b.value)};
+    }
+    [[nodiscard]] friend byte_vector operator-(byte_vector a, byte_vector b) noexcept {
+        return {_mm512_sub_epi8(a.value, b.value)};
+    }
+    [[nodiscard]] friend byte_vector equal(byte_vector a, byte_vector b) noexcept {
+        return {_mm512_maskz_set1_epi8(_mm512_cmpeq_epi8_mask(a.value, b.value), -1)};
+    }
+    template <int Bits>
+    [[nodiscard]] byte_vector shifted_right() const noexcept {
+        return byte_vector{_mm512_srli_epi16(value, Bits)} & of(0xff >> Bits);
     }
 };
 
@@ -64,6 +106,26 @@ struct byte_vector {
     [[nodiscard]] friend byte_vector smaller(byte_vector a, byte_vector b) noexcept {
         return {_mm256_min_epu8(a.value, b.value)};
     }
+
+    [[nodiscard]] static byte_vector of(std::uint8_t each) noexcept {
+        return {_mm256_set1_epi8(static_cast<char>(each))};
+    }
+    [[nodiscard]] friend byte_vector operator&(byte_vector a, byte_vector b) noexcept {
+        return {_mm256_and_si256(a.value, b.value)};
+    }
+    [[nodiscard]] friend byte_vector operator|(byte_vector a, byte_vector b) noexcept {
+        return {_mm256_or_si256(a.value, b.value)};
+    }
+    [[nodiscard]] friend byte_vector operator-(byte_vector a, byte_vector b) noexcept {
+        return {_mm256_sub_epi8(a.value, b.value)};
+    }
+    [[nodiscard]] friend byte_vector equal(byte_vector a, byte_vector b) noexcept {
+        return {_mm256_cmpeq_epi8(a.value, b.value)};
+    }
+    template <int Bits>
+    [[nodiscard]] byte_vector shifted_right() const noexcept {
+        return byte_vector{_mm256_srli_epi16(value, Bits)} & of(0xff >> Bits);
+    }
 };
 
 #elif defined(__SSE2__) || (defined(_M_X64) && !defined(_M_ARM64EC))
@@ -82,6 +144,24 @@ struct byte_vector {
     [[nodiscard]] friend byte_vector smaller(byte_vector a, byte_vector b) noexcept {
         return {_mm_min_epu8(a.value, b.value)};
     }
+
+    [[nodiscard]] static byte_vector of(std::uint8_t each) noexcept { return {_mm_set1_epi8(static_cast<char>(each))}; }
+    [[nodiscard]] friend byte_vector operator&(byte_vector a, byte_vector b) noexcept {
+        return {_mm_and_si128(a.value, b.value)};
+    }
+    [[nodiscard]] friend byte_vector operator|(byte_vector a, byte_vector b) noexcept {
+        return {_mm_or_si128(a.value, b.value)};
+    }
+    [[nodiscard]] friend byte_vector operator-(byte_vector a, byte_vector b) noexcept {
+        return {_mm_sub_epi8(a.value, b.value)};
+    }
+    [[nodiscard]] friend byte_vector equal(byte_vector a, byte_vector b) noexcept {
+        return {_mm_cmpeq_epi8(a.value, b.value)};
+    }
+    template <int Bits>
+    [[nodiscard]] byte_vector shifted_right() const noexcept {
+        return byte_vector{_mm_srli_epi16(value, Bits)} & of(0xff >> Bits);
+    }
 };
 
 #elif defined(__ARM_NEON) && defined(__aarch64__)
@@ -97,6 +177,24 @@ struct byte_vector {
     }
     [[nodiscard]] friend byte_vector smaller(byte_vector a, byte_vector b) noexcept {
         return {vminq_u8(a.value, b.value)};
+    }
+
+    [[nodiscard]] static byte_vector of(std::uint8_t each) noexcept { return {vdupq_n_u8(each)}; }
+    [[nodiscard]] friend byte_vector operator&(byte_vector a, byte_vector b) noexcept {
+        return {vandq_u8(a.value, b.value)};
+    }
+    [[nodiscard]] friend byte_vector operator|(byte_vector a, byte_vector b) noexcept {
+        return {vorrq_u8(a.value, b.value)};
+    }
+    [[nodiscard]] friend byte_vector operator-(byte_vector a, byte_vector b) noexcept {
+        return {vsubq_u8(a.value, b.value)};
+    }
+    [[nodiscard]] friend byte_vector equal(byte_vector a, byte_vector b) noexcept {
+        return {vceqq_u8(a.value, b.value)};
+    }
+    template <int Bits>
+    [[nodiscard]] byte_vector shifted_right() const noexcept {
+        return {vshrq_n_u8(value, Bits)};
     }
 };
 
