@@ -28,6 +28,7 @@ class Qsketch(ConanFile):
     def generate(self):
         toolchain = CMakeToolchain(self)
         toolchain.cache_variables["QSKETCH_BUILD_TESTS"] = False
+        toolchain.cache_variables["QSKETCH_BUILD_EXAMPLES"] = False
         toolchain.cache_variables["QSKETCH_BUILD_SERVER"] = False
         toolchain.generate()
 

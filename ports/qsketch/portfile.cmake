@@ -4,7 +4,7 @@ get_filename_component(SOURCE_PATH "${CURRENT_PORT_DIR}/../.." ABSOLUTE)
 # Headers only: one configuration is all there is.
 set(VCPKG_BUILD_TYPE release)
 
-vcpkg_cmake_configure(SOURCE_PATH "${SOURCE_PATH}" OPTIONS -DQSKETCH_BUILD_TESTS=OFF -DQSKETCH_BUILD_SERVER=OFF)
+vcpkg_cmake_configure(SOURCE_PATH "${SOURCE_PATH}" OPTIONS -DQSKETCH_BUILD_TESTS=OFF -DQSKETCH_BUILD_EXAMPLES=OFF -DQSKETCH_BUILD_SERVER=OFF)
 vcpkg_cmake_install()
 vcpkg_cmake_config_fixup(CONFIG_PATH share/cmake/qsketch)
 vcpkg_fixup_pkgconfig()

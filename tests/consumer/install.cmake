@@ -2,7 +2,7 @@
 include(${CMAKE_CURRENT_LIST_DIR}/support.cmake)
 
 file(REMOVE_RECURSE ${work_dir} ${prefix})
-run(${CMAKE_COMMAND} -S ${checkout} -B ${work_dir}/build -D QSKETCH_BUILD_TESTS=OFF -D QSKETCH_BUILD_SERVER=OFF)
+run(${CMAKE_COMMAND} -S ${checkout} -B ${work_dir}/build -D QSKETCH_BUILD_TESTS=OFF -D QSKETCH_BUILD_EXAMPLES=OFF -D QSKETCH_BUILD_SERVER=OFF)
 run(${CMAKE_COMMAND} --install ${work_dir}/build --prefix ${work_dir}/prefix)
 file(RENAME ${work_dir}/prefix ${prefix})
 
