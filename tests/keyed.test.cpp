@@ -27,12 +27,14 @@ using namespace std::chrono_literals;
 namespace {
 
 std::size_t allocations = 0;
+std::size_t allocations_until_failure = 0; // 0: none fails
 
 } // namespace
 
 // Not inlined: compilers take malloc and delete, or new and free, for a mismatch.
 [[gnu::noinline]] void* operator new(std::size_t size) {
     ++allocations;
+    if (allocations_until_failure > 0 && --allocations_until_failure == 0) throw std::bad_alloc();
     if (void* memory = std::malloc(size)) return memory;
     throw std::bad_alloc();
 }
@@ -226,6 +228,28 @@ TEST_CASE("a new key whose first update fails stays unknown") {
     CHECK(value_of(fussy, "good") == 6);
     CHECK_FALSE(fussy.update("bad", add_one));
     CHECK(made == 2); // not for a key that there is no room for
+}
+
+TEST_CASE("running out of memory changes nothing") {
+    for (std::uint64_t i = 0; i < 200; ++i) {
+        numbers<std::string, poor_hash> tested(i + 1, 0, {}, {1}); // one shard: its table grows now and then
+        for (std::uint64_t k = 0; k < i; ++k) tested.update(std::to_string(k), add_one);
+        const std::string key(100, 'k');
+        for (std::size_t failing = 1; tested.size() == i; ++failing) {
+            bool failed = false;
+            allocations_until_failure = failing;
+            try {
+                tested.update(key, add_one);
+            } catch (const std::bad_alloc&) {
+                failed = true;
+            }
+            allocations_until_failure = 0;
+            REQUIRE(tested.size() == (failed ? i : i + 1));
+            REQUIRE(tested.read(key, [](std::uint64_t) {}) == !failed);
+        }
+        REQUIRE(tested.size() == i + 1);
+        for (std::uint64_t k = 0; k < i; ++k) REQUIRE(value_of(tested, std::to_string(k)) == 1);
+    }
 }
 
 TEST_CASE("a failed update of a known key leaves the value as it is then, and its time as it was") {

@@ -9,11 +9,14 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <compare>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <latch>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -58,6 +61,52 @@ private:
     std::atomic<std::uint64_t>* sum_;
     std::uint64_t count_ = 0;
 };
+
+/// Says which was the `at` of the one that went last.
+struct last_gone {
+    static inline thread_local std::int64_t of_this_thread = 0;
+    std::int64_t at = 0;
+    last_gone() = default;
+    last_gone(const last_gone&) = default;
+    ~last_gone() { of_this_thread = at; }
+};
+
+/// Times that let a test do, the first time two are compared, what another thread might do just then.
+struct hooked_clock {
+    struct time_point {
+        int at;
+        friend bool operator<(const time_point& a, const time_point& b) {
+            const bool less = a.at < b.at;
+            if (on_compare) std::exchange(on_compare, nullptr)();
+            return less;
+        }
+    };
+    static inline std::function<void()> on_compare;
+    [[nodiscard]] static time_point now() noexcept { return {0}; }
+};
+
+/// The same for keys.
+struct hooked_key {
+    int name = 0;
+    static inline std::function<void()> on_compare;
+    friend bool operator==(const hooked_key& a, const hooked_key& b) noexcept {
+        const bool equal = a.name == b.name;
+        if (on_compare) std::exchange(on_compare, nullptr)();
+        return equal;
+    }
+    friend auto operator<=>(const hooked_key&, const hooked_key&) noexcept = default;
+};
+struct one_hash {
+    [[nodiscard]] std::uint64_t operator()(const hooked_key&) const noexcept { return 1; }
+};
+
+/// All keys in one run of one shard.
+struct crowding_hash {
+    [[nodiscard]] std::uint64_t operator()(std::string_view key) const noexcept { return qsketch::hash()(key) % 16; }
+};
+
+/// Long enough for those who wait to fall asleep; nothing that is asserted depends on it.
+void dawdle() { std::this_thread::sleep_for(std::chrono::milliseconds(20)); }
 
 } // namespace
 
@@ -122,22 +171,38 @@ TEST_CASE("every update is in exactly one value, whoever makes and drops entries
 }
 
 TEST_CASE("what is added while its key expires is not lost") {
-    counts tested(64);
-    for (int round = 0; round < 100; ++round) {
-        for (std::uint64_t i = 0; i < 64; ++i) tested.update_at(early, key_of(i), [](std::uint64_t& n) { n = 1000; });
-        std::atomic<bool> added = false;
-        at_once(2, [&](std::size_t thread) {
-            if (thread == 0) {
-                for (std::uint64_t i = 0; i < 64; ++i) tested.update_at(late, key_of(i), add_one);
-                added = true;
-            } else {
-                while (!added) tested.expire(late);
+    qsketch::keyed<std::string, last_gone, qsketch::hash, clock_type> tested(1);
+    std::atomic<std::int64_t> newest = 0;
+    std::atomic<bool> done = false;
+    std::atomic<int> expired = 0;
+    std::atomic<int> lost = 0;
+    at_once(2, [&](std::size_t thread) {
+        if (thread == 0) {
+            for (std::int64_t i = 1; i < 100'000; ++i) {
+                newest = i;
+                tested.update_at(time_point(std::chrono::milliseconds(i)), "a", [&](last_gone& v) { v.at = i; });
             }
-        });
-        for (std::uint64_t i = 0; i < 64; ++i)
-            REQUIRE(tested.read(key_of(i), [](std::uint64_t n) { return n % 1000; }) == 1u);
-        tested.clear();
-    }
+            done = true;
+        } else {
+            while (!done) {
+                const std::int64_t before = newest;
+                if (tested.expire(time_point(std::chrono::milliseconds(before))) == 0) continue;
+                ++expired;
+                if (last_gone::of_this_thread >= before) ++lost;
+            }
+        }
+    });
+    CAPTURE(expired.load());
+    CHECK(lost == 0);
+}
+
+TEST_CASE("an update between the look at an idle entry and its lock keeps the entry") {
+    qsketch::keyed<std::string, std::uint64_t, qsketch::hash, hooked_clock> tested(1);
+    tested.update_at({1}, "a", add_one);
+    hooked_clock::on_compare = [&] { tested.update_at({9}, "a", add_one); };
+    CHECK(tested.expire({5}) == 0);
+    CHECK(tested.read("a", [](std::uint64_t n) { return n; }) == 2u);
+    CHECK(tested.expire({10}) == 1);
 }
 
 TEST_CASE("pages list every key that is there all along once and in order, while others come and go") {
@@ -181,22 +246,37 @@ TEST_CASE("pages list every key that is there all along once and in order, while
     CHECK(visits_missed == 0);
 }
 
+TEST_CASE("a search that an entry is moved past finds it still") {
+    using map = qsketch::keyed<hooked_key, int, one_hash, clock_type>;
+    map tested(3);
+    for (const int key : {1, 2, 3}) tested.update({key}, [&](int& v) { v = key; });
+    // Where the search for 3 looks at 1 and goes on to 2, 1 goes, and 2 and 3 move up.
+    hooked_key::on_compare = [&] { hooked_key::on_compare = [&] { tested.erase({1}); }; };
+    CHECK(tested.read({3}, [](int v) { return v; }) == 3);
+    CHECK(tested.size() == 2);
+}
+
 TEST_CASE("known keys are found while others are dropped beside them") {
     // Each entry that goes moves others of its run; a search that passes them must not miss any.
-    counts tested(1000);
-    for (std::uint64_t i = 0; i < 400; ++i) tested.update(key_of(i), add_one);
+    qsketch::keyed<std::string, std::uint64_t, crowding_hash, clock_type> tested(100);
+    std::vector<std::string> known;
+    for (std::uint64_t i = 0; i < 20; ++i) {
+        known.push_back(key_of(i));
+        tested.update("before " + key_of(i), add_one);
+        tested.update(known.back(), add_one);
+    }
     std::atomic<bool> done = false;
     std::atomic<int> missed = 0;
-    at_once(3, [&](std::size_t thread) {
+    at_once(2, [&](std::size_t thread) {
         if (thread == 0) {
             for (std::uint64_t i = 0; i < 100'000; ++i)
-                if (!tested.read(key_of(i % 400), [](std::uint64_t) {})) ++missed;
+                if (!tested.read(known[i % known.size()], [](std::uint64_t) {})) ++missed;
             done = true;
         } else {
-            support::random_bits random(thread);
-            while (!done) {
-                const std::string key = "other " + std::to_string(random.below(500));
-                if (!tested.erase(key)) tested.update(key, add_one);
+            for (std::uint64_t i = 0; !done; ++i) {
+                const std::string key = "before " + key_of(i % 20);
+                tested.erase(key);
+                tested.update(key, add_one);
             }
         }
     });
@@ -233,23 +313,43 @@ TEST_CASE("who is long at one key holds up nobody at others") {
 }
 
 TEST_CASE("who waits for a key that fails to be made makes it") {
-    counts tested(1);
-    std::latch inside(2);
-    std::thread failing([&] {
-        try {
+    for (const std::string key : {"", "a"}) {
+        counts tested(1);
+        std::latch inside(2);
+        std::thread failing([&] {
+            try {
+                tested.update(key, [&](std::uint64_t& n) {
+                    n = 100;
+                    inside.arrive_and_wait();
+                    dawdle();
+                    throw std::runtime_error("f");
+                });
+            } catch (const std::runtime_error&) {
+            }
+        });
+        inside.arrive_and_wait();
+        CHECK(tested.update(key, add_one));
+        failing.join();
+        CHECK(tested.read(key, [](std::uint64_t n) { return n; }) == 1u);
+    }
+}
+
+TEST_CASE("those who wait for a writer sleep until it is done, and all wake") {
+    counts tested(10);
+    std::latch inside(5);
+    at_once(5, [&](std::size_t thread) {
+        if (thread == 0)
             tested.update("a", [&](std::uint64_t& n) {
-                n = 100;
                 inside.arrive_and_wait();
-                throw std::runtime_error("f");
+                dawdle();
+                ++n;
             });
-        } catch (const std::runtime_error&) {
-        }
+        else
+            inside.arrive_and_wait();
+        if (thread == 1 || thread == 2) tested.update("a", add_one);
+        if (thread == 3 || thread == 4) tested.read("a", [](std::uint64_t) {});
     });
-    inside.arrive_and_wait();
-    while (!tested.update("a", add_one)) {
-    } // refused only while the failed one still counts
-    failing.join();
-    CHECK(tested.read("a", [](std::uint64_t n) { return n; }) == 1u);
+    CHECK(tested.read("a", [](std::uint64_t n) { return n; }) == 3u);
 }
 
 TEST_CASE("erase waits for those who are at the value") {
@@ -260,7 +360,7 @@ TEST_CASE("erase waits for those who are at the value") {
     std::thread reader([&] {
         tested.read("a", [&](std::uint64_t) {
             inside.arrive_and_wait();
-            std::this_thread::yield();
+            dawdle();
             left = true;
         });
     });
@@ -273,22 +373,22 @@ TEST_CASE("erase waits for those who are at the value") {
 TEST_CASE("readers who overlap all the time let a writer in") {
     counts tested(10);
     tested.update("a", add_one);
-    std::atomic<int> readers = 0;
+    std::atomic<int> entered = 0;
     std::atomic<bool> written = false;
     at_once(4, [&](std::size_t thread) {
         if (thread == 0) {
-            while (readers == 0) std::this_thread::yield();
-            for (int i = 0; i < 50; ++i) tested.update("a", add_one);
+            while (entered == 0) std::this_thread::yield();
+            for (int i = 0; i < 10; ++i) tested.update("a", add_one);
             written = true;
             return;
         }
         while (!written)
             tested.read("a", [&](std::uint64_t) {
-                ++readers;
-                // Stay until another one is here too, which a writer who waits prevents: then not for long.
-                for (int i = 0; i < 100 && readers < 2 && !written; ++i) std::this_thread::yield();
-                --readers;
+                // Stays until another one comes in, and where a writer keeps that one out for a while only.
+                const int seen = ++entered;
+                const auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(5);
+                while (entered == seen && !written && std::chrono::steady_clock::now() < end) std::this_thread::yield();
             });
     });
-    CHECK(tested.read("a", [](std::uint64_t n) { return n; }) == 51u);
+    CHECK(tested.read("a", [](std::uint64_t n) { return n; }) == 11u);
 }

@@ -52,7 +52,6 @@ public:
     using value_type = Value;
     /// How keys are looked up: a std::string by std::string_view, so that nothing is allocated for a known key.
     using lookup_key = std::conditional_t<std::same_as<Key, std::string>, std::string_view, const Key&>;
-    using duration = typename Clock::duration;
     using time_point = typename Clock::time_point;
 
     /// Every entry starts as a copy of `prototype`.
