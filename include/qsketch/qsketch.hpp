@@ -3,6 +3,7 @@
 #include <qsketch/concepts.hpp>
 #include <qsketch/count_min.hpp>
 #include <qsketch/error.hpp>
+#include <qsketch/exp_window.hpp>
 #include <qsketch/hash.hpp>
 #include <qsketch/hyperloglog.hpp>
 #include <qsketch/log_histogram.hpp>
@@ -12,3 +13,4 @@
 #include <qsketch/tdigest.hpp>
 #include <qsketch/top_k.hpp>
 #include <qsketch/version.hpp>
+#include <qsketch/window_answer.hpp>
