@@ -3,6 +3,7 @@
 #include <qsketch/concepts.hpp>
 #include <qsketch/count_min.hpp>
 #include <qsketch/error.hpp>
+#include <qsketch/exp_window.hpp>
 #include <qsketch/hash.hpp>
 #include <qsketch/hyperloglog.hpp>
 #include <qsketch/keyed.hpp>
@@ -15,3 +16,4 @@
 #include <qsketch/top_k.hpp>
 #include <qsketch/ultraloglog.hpp>
 #include <qsketch/version.hpp>
+#include <qsketch/window_answer.hpp>
