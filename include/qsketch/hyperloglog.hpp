@@ -39,6 +39,9 @@ namespace qsketch::inline v0 {
 template <class Key = std::string_view, stable_hash<Key> Hash = hash>
 class hyperloglog {
 public:
+    using key_type = Key;
+    using hash_type = Hash;
+
     static constexpr unsigned min_precision = 4;
     static constexpr unsigned max_precision = 18;
 
@@ -208,6 +211,34 @@ public:
         return precision_ == other.precision_ && hash_ == other.hash_;
     }
 
+    /// What the dense form holds, whether or not this is it: for each of 2^precision() low bits of a hash the most
+    /// leading zeros, plus one, of those with these low bits; 0 if there was none, at most 65 - precision().
+    /// Complexity: O(2^precision()).
+    [[nodiscard]] std::vector<std::uint8_t> registers() const {
+        if (!registers_.empty()) return registers_;
+        std::vector<std::uint8_t> result(std::size_t{1} << precision_);
+        raise(result, tokens_);
+        return result;
+    }
+
+    /// A sketch of these registers, 2^precision of them. It is dense even if few are filled, and then not equal to the
+    /// sketch of the same keys, which knows more about them; none filled makes an empty one.
+    /// Complexity: O(2^precision).
+    /// Throws std::invalid_argument unless the precision is in [4, 18] and all are at most 65 - precision.
+    [[nodiscard]] static hyperloglog from_registers(std::vector<std::uint8_t> registers, Hash hasher = {}) {
+        const auto size = registers.size();
+        if (!std::has_single_bit(size))
+            throw std::invalid_argument("hyperloglog: the number of registers must be a power of two, got " +
+                                        std::to_string(size));
+        hyperloglog result(static_cast<unsigned>(std::countr_zero(size)), std::move(hasher));
+        const unsigned largest = detail::range_of(registers).largest;
+        if (largest > 65 - result.precision_)
+            throw std::invalid_argument("hyperloglog: a register must be at most " +
+                                        std::to_string(65 - result.precision_) + ", got " + std::to_string(largest));
+        if (largest > 0) result.become_dense(std::move(registers));
+        return result;
+    }
+
     /// Gives the memory back, too.
     void clear() noexcept {
         tokens_ = detail::token_set(token_bits());
@@ -298,6 +329,10 @@ private:
     [[nodiscard]] std::uint32_t largest_token() const noexcept {
         return zeros_flag() | ((64 - low_bits) << low_bits) | low_mask;
     }
+
+    /// Keeps the same tokens and registers, where many threads can write them.
+    template <class K, stable_hash<K> H>
+    friend class concurrent_hyperloglog;
 
     static constexpr std::uint8_t sparse_mode = 0;
     static constexpr std::uint8_t dense_mode = 1;
