@@ -1,6 +1,7 @@
 #pragma once
 
 #include <qsketch/concepts.hpp>
+#include <qsketch/concurrent_hyperloglog.hpp>
 #include <qsketch/count_min.hpp>
 #include <qsketch/error.hpp>
 #include <qsketch/exp_window.hpp>
@@ -12,8 +13,10 @@
 #include <qsketch/scale.hpp>
 #include <qsketch/sip_hash.hpp>
 #include <qsketch/sliding_window.hpp>
+#include <qsketch/striped.hpp>
 #include <qsketch/tdigest.hpp>
 #include <qsketch/top_k.hpp>
 #include <qsketch/ultraloglog.hpp>
 #include <qsketch/version.hpp>
 #include <qsketch/window_answer.hpp>
+#include <qsketch/writer.hpp>
