@@ -152,6 +152,19 @@ public:
         answers_ = std::move(answers);
     }
 
+    /// Keeps what serialize() writes and gives back all other memory: as if the digest had been read back from its
+    /// bytes. For digests that are held for long and seldom added to. O(n log n) for n buffered values.
+    void compact() {
+        const detail::centroid_list list = outer();
+        tdigest kept(compression_);
+        kept.include(*this);
+        kept.sum_ = sum();
+        kept.centroids_ = list; // copied: a copy has no spare capacity
+        kept.rounds_ = kept.centroids_.all_exact() ? 0 : many_rounds;
+        kept.measure_room();
+        *this = std::move(kept);
+    }
+
     /// The value at rank q * count(): the smallest x with cdf(x) >= q, up to rounding where values lie few units in the
     /// last place apart; min() for q = 0. NaN if empty(). O(log c) for c centroids; with values still buffered, the
     /// cost of a flush() on a copy. Throws std::invalid_argument unless 0 <= q <= 1.
