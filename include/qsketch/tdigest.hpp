@@ -1,12 +1,12 @@
 #pragma once
 
+#include <qsketch/detail/block_sort.hpp>
 #include <qsketch/detail/centroid_list.hpp>
 #include <qsketch/detail/clustering.hpp>
 #include <qsketch/detail/finite.hpp>
 #include <qsketch/detail/image.hpp>
 #include <qsketch/detail/item_pool.hpp>
 #include <qsketch/detail/reconstruction.hpp>
-#include <qsketch/detail/sort_values.hpp>
 #include <qsketch/detail/unfolding.hpp>
 #include <qsketch/error.hpp>
 #include <qsketch/scale.hpp>
@@ -389,12 +389,12 @@ private:
         if (buffer_.empty() && weighted_.empty()) return;
         const double total = sum();
         if (weighted_.empty()) {
-            const std::unique_ptr<double[]> scratch(new double[buffer_.size()]);
-            detail::sort_values(buffer_, {scratch.get(), buffer_.size()});
-            include(buffer_.front());
-            include(buffer_.back());
+            std::vector<double> sorted(buffer_.size());
+            detail::sort_block(std::span<const double>(buffer_), sorted.data());
+            include(sorted.front());
+            include(sorted.back());
             centroids_ =
-                compress(detail::centroids_and_values(centroids_, buffer_), inner_cells(), count(), magnitude());
+                compress(detail::centroids_and_values(centroids_, sorted), inner_cells(), count(), magnitude());
         } else {
             detail::item_pool items;
             pour_into(items);
