@@ -1,21 +1,28 @@
 #pragma once
 
+#include "domain/audience.hpp"
 #include "domain/store.hpp"
 #include "options.hpp"
+#include "storage/storage.hpp"
 
 #include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <memory>
-#include <string_view>
 
 namespace qsketch_server {
 
+struct request;
+
 /// What the endpoints work on.
 struct application {
+    /// Opens the data directory. Throws storage_error, naming what is wrong with it.
+    application(options o, wall_clock clock);
+
     options opts;
     wall_clock now;
-    std::unique_ptr<audience_store> audience;
+    storage rows;
+    qsketch_server::audience audience;
     std::unique_ptr<series_store> series;
     std::chrono::steady_clock::time_point started = std::chrono::steady_clock::now();
     std::atomic<std::uint64_t> too_old = 0; ///< Events refused for their age.
@@ -34,10 +41,14 @@ struct application {
         return {t - opts.window_retention, t + future_tolerance, "--window-retention", &too_old};
     }
 
+    /// What every request that changes something ends with: returns when the changes are as durable as --durability
+    /// says, and visible. Throws storage_error; then nothing has changed.
+    void commit(const request& rq, changes&& what);
+
     /// Forgets what retention no longer covers. To be called now and then.
     void expire() {
         const instant t = now();
-        audience->expire_before(slices().slice_of(t - opts.retention));
+        audience.expire_before(slices().slice_of(t - opts.retention));
         series->expire_before(t - opts.window_retention);
     }
 };
