@@ -24,6 +24,7 @@
 #include <stdexcept>
 #include <string>
 #include <system_error>
+#include <thread>
 
 namespace {
 
@@ -91,7 +92,9 @@ int serve(const options& opts, const sigset_t& end_signals) {
                     std::make_unique<memory_audience>(random_key()),
                     std::make_unique<memory_series>(opts.window_retention, opts.max_series)};
     responder answers(app);
-    gate doors({opts.threads, connections_within_limits(opts.max_connections), opts.max_body},
+    const std::size_t cores = std::max(1U, std::thread::hardware_concurrency());
+    gate doors({opts.threads, (std::min)(opts.threads, cores), connections_within_limits(opts.max_connections),
+                opts.max_body},
                [&](exchange& x) { return answers.respond(x); });
     const std::string url = doors.bind(opts.host, opts.port, opts.insecure);
     if (!opts.data_dir.empty()) make_data_dir(opts.data_dir);

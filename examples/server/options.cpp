@@ -14,7 +14,6 @@
 #include <charconv>
 #include <cstdlib>
 #include <string_view>
-#include <thread>
 #include <vector>
 
 namespace qsketch_server {
@@ -72,10 +71,6 @@ namespace {
 [[nodiscard]] std::string host_name() {
     std::array<char, 256> name{};
     return ::gethostname(name.data(), name.size() - 1) == 0 && name[0] != '\0' ? name.data() : "localhost";
-}
-
-[[nodiscard]] std::size_t default_threads() {
-    return std::clamp<std::size_t>(4 * std::thread::hardware_concurrency(), 8, 64);
 }
 
 constexpr std::string_view off = "off";
@@ -142,10 +137,8 @@ constexpr flag flags[] = {
      [](options& o, std::string_view v) { o.retention = duration(v, 1s, 24h * 3660); }},
     {"--window-retention", "24h", "How long samples are kept, and the longest window",
      [](options& o, std::string_view v) { o.window_retention = duration(v, 1s, 24h * 366); }},
-    {"--threads", "4 a core", "Threads that answer requests",
-     [](options& o, std::string_view v) {
-         o.threads = v == "4 a core" ? default_threads() : static_cast<std::size_t>(whole(v, 1, 1024));
-     }},
+    {"--threads", "64", "Requests that may wait for the disk or take long at once; one thread each",
+     [](options& o, std::string_view v) { o.threads = static_cast<std::size_t>(whole(v, 1, 1024)); }},
     {"--max-connections", "10000", "Connections held at once; more are turned away with 503",
      [](options& o, std::string_view v) { o.max_connections = static_cast<std::size_t>(whole(v, 1, 1000000)); }},
     {"--max-body", "16MiB", "Largest request body", [](options& o, std::string_view v) { o.max_body = bytes(v); }},

@@ -14,26 +14,30 @@ namespace {
 constexpr auto envelope = error_style::envelope;
 constexpr auto sentence = error_style::sentence;
 
+using enum pace;
+
+constexpr std::size_t quick_body = 16 * 1024; // bytes; a larger body takes long whatever is done with it
+
 constexpr route table[] = {
-    {"POST", "/analytics", post_analytics, envelope, "Counts one click or impression, or a batch of them"},
-    {"GET", "/analytics", get_analytics, envelope,
+    {"POST", "/analytics", post_analytics, envelope, quick, "Counts one click or impression, or a batch of them"},
+    {"GET", "/analytics", get_analytics, envelope, quick,
      "Unique users, clicks and impressions of the slice that holds a time"},
-    {"GET", "/analytics/perworker", get_per_worker, envelope, "The same, node by node"},
-    {"GET", "/analytics/allslices", get_all_slices, envelope, "The same for every known slice, oldest first"},
-    {"POST", "/worker", post_worker, envelope, "Counts one click or impression in a slice"},
-    {"GET", "/worker", get_worker, envelope, "Unique users, clicks and impressions of a slice"},
-    {"GET", "/workers", get_worker, envelope, "The same on all nodes"},
-    {"POST", "/samples", post_samples, sentence, "Takes one sample or a batch of them"},
-    {"GET", "/quantile", get_quantile, sentence, "Quantiles of the samples in a window"},
-    {"GET", "/cdf", get_cdf, sentence, "Share of the samples in a window that do not exceed a value"},
-    {"GET", "/frequency", get_frequency, sentence, "How often a value came in a window"},
-    {"GET", "/topk", get_topk, sentence, "The most frequent values in a window"},
-    {"GET", "/keys", get_keys, sentence, "Known keys, page by page"},
-    {"DELETE", "/keys/{key}", delete_key, sentence, "Forgets a key and its samples"},
-    {"GET", "/health", get_health, envelope, "State of this node, for people"},
-    {"GET", "/livez", get_livez, envelope, "200 while the process runs"},
-    {"GET", "/readyz", get_readyz, envelope, "200 while requests are taken"},
-    {"GET", "/openapi.yaml", get_openapi, envelope, "This interface, for programs"},
+    {"GET", "/analytics/perworker", get_per_worker, envelope, slow, "The same, node by node"},
+    {"GET", "/analytics/allslices", get_all_slices, envelope, slow, "The same for every known slice, oldest first"},
+    {"POST", "/worker", post_worker, envelope, quick, "Counts one click or impression in a slice"},
+    {"GET", "/worker", get_worker, envelope, quick, "Unique users, clicks and impressions of a slice"},
+    {"GET", "/workers", get_worker, envelope, quick, "The same on all nodes"},
+    {"POST", "/samples", post_samples, sentence, slow, "Takes one sample or a batch of them"},
+    {"GET", "/quantile", get_quantile, sentence, slow, "Quantiles of the samples in a window"},
+    {"GET", "/cdf", get_cdf, sentence, slow, "Share of the samples in a window that do not exceed a value"},
+    {"GET", "/frequency", get_frequency, sentence, slow, "How often a value came in a window"},
+    {"GET", "/topk", get_topk, sentence, slow, "The most frequent values in a window"},
+    {"GET", "/keys", get_keys, sentence, slow, "Known keys, page by page"},
+    {"DELETE", "/keys/{key}", delete_key, sentence, slow, "Forgets a key and its samples"},
+    {"GET", "/health", get_health, envelope, quick, "State of this node, for people"},
+    {"GET", "/livez", get_livez, envelope, quick, "200 while the process runs"},
+    {"GET", "/readyz", get_readyz, envelope, quick, "200 while requests are taken"},
+    {"GET", "/openapi.yaml", get_openapi, envelope, quick, "This interface, for programs"},
 };
 
 [[nodiscard]] bool matches(std::string_view pattern, std::string_view path) noexcept {
@@ -72,7 +76,8 @@ constexpr route table[] = {
         if (r.method != method || !matches(r.pattern, path)) continue;
         rq.query = parse_query(query);
         rq.path_rest = path.substr((std::min)(r.pattern.find('{'), path.size()));
-        if (rq.encoded_body)
+        if ((r.takes == slow || rq.body.size() > quick_body) && rq.step_aside) rq.step_aside();
+        if (!rq.content_encoding.empty() && rq.content_encoding != "identity")
             throw refused_request(415, "compressed bodies are not taken here; send them without Content-Encoding");
         return r.handler(app, rq);
     }

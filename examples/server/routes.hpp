@@ -11,12 +11,17 @@ namespace qsketch_server {
 
 struct application;
 
+/// Always answered within some tens of microseconds, or says itself when it is about to wait: such a request is
+/// answered by the thread that received it, others by one that has stepped aside.
+enum class pace { quick, slow };
+
 /// One row a method and path. A pattern that ends in {…} stands for every path that goes on with at least one byte.
 struct route {
     std::string_view method;
     std::string_view pattern;
     answer (*handler)(application&, const request&);
     error_style errors;
+    pace takes;
     std::string_view doc;
 };
 

@@ -8,23 +8,29 @@
 
 namespace qsketch_server {
 
-/// What the bytes of a request's head say about where the request ends and how its connection goes on. The rest of
-/// the head is left to the HTTP library.
+/// What the bytes of a request's head say about where the request ends and how its connection goes on, and the fields
+/// that mean something to an endpoint. No other field goes any further.
 struct request_head {
     std::string method;
     std::string target; ///< As sent, without scheme and host.
     bool keep_alive = true;
     bool expects_continue = false;
     bool chunked = false;
-    bool encoded = false; ///< The body carries a Content-Encoding.
     std::uint64_t content_length = 0;
-    std::string passed_on; ///< The header lines that mean something to an endpoint, each with its CRLF.
+    // As sent, without the spaces around them. Lists that come in several lines are joined by commas.
+    std::optional<std::string> accept;
+    std::optional<std::string> accept_encoding;
+    std::optional<std::string> authorization;
+    std::optional<std::string> content_encoding;
+    std::optional<std::string> content_type;
+    std::optional<std::string> idempotency_key;
+    std::optional<std::string> request_id;
 };
 
 /// Why a head is refused: then nobody knows where the next request begins, so the connection ends with the answer.
 struct framing_error {
     int status;
-    std::string_view message;
+    std::string_view message; ///< Of static storage.
 };
 
 inline constexpr std::size_t max_head_bytes = 16 * 1024;

@@ -3,6 +3,7 @@
 #include "domain/instant.hpp"
 #include "domain/problem.hpp"
 
+#include <functional>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -20,9 +21,12 @@ struct request {
     std::string path_rest;                                  ///< Decoded: what a pattern's {…} stands for.
     std::string_view body;                                  ///< At least 64 bytes behind it may be read.
     std::string content_type;                               ///< In lower case, without parameters.
-    std::string accept;
-    bool encoded_body = false; ///< The body came with a Content-Encoding.
+    std::string accept;                                     ///< In lower case.
+    std::string content_encoding;                           ///< In lower case.
     std::string id;
+    /// To be called before anything that may take long or wait: other connections then go on beside it. May be called
+    /// again; empty where nobody else waits.
+    std::function<void()> step_aside;
 
     /// Null if it is not given.
     [[nodiscard]] const std::string* parameter(std::string_view name) const noexcept;

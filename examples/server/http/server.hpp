@@ -9,8 +9,8 @@ namespace qsketch_server {
 
 struct application;
 
-/// From a whole request to the bytes of its answer: cpp-httplib reads the header fields the gate has let through and
-/// writes the answer, routes.hpp decides what it is. The only file that knows cpp-httplib is server.cpp.
+/// From a whole request to the bytes of its answer: routes.hpp decides what it is, cpp-httplib writes it. The only file
+/// that knows cpp-httplib is server.cpp.
 class responder {
 public:
     explicit responder(application& app);
