@@ -1,6 +1,7 @@
 #pragma once
 
 #include "domain/store.hpp"
+#include "http/access.hpp"
 #include "options.hpp"
 
 #include <atomic>
@@ -20,6 +21,7 @@ struct application {
     std::chrono::steady_clock::time_point started = std::chrono::steady_clock::now();
     std::atomic<std::uint64_t> too_old = 0; ///< Events refused for their age.
     std::atomic<bool> draining = false;
+    access_control access{};
 
     [[nodiscard]] slicing slices() const noexcept { return {opts.first_slice, opts.slice}; }
 

@@ -144,10 +144,14 @@ constexpr flag flags[] = {
     {"--max-body", "16MiB", "Largest request body", [](options& o, std::string_view v) { o.max_body = bytes(v); }},
     {"--max-series", "100000", "Sample keys held at once; more are refused with 429",
      [](options& o, std::string_view v) { o.max_series = static_cast<std::size_t>(whole(v, 1, 1000000000)); }},
-    {"--insecure", "false", "Listen where other machines can reach it, though nobody is asked who they are",
+    {"--insecure", "false", "Listen where other machines can reach it, though nobody is asked for a token",
      [](options& o, std::string_view v) { o.insecure = on_or_off(v); }, true},
-    {"--auth-tokens-file", off, "File of the tokens that clients must have; not available in this build yet",
-     refuse_unless_off},
+    {"--auth-tokens-file", off,
+     "File of the tokens of which clients must have one; or the lines in QSKETCH_AUTH_TOKENS",
+     [](options& o, std::string_view v) {
+         if (v.empty()) refuse("must not be empty");
+         if (v != off) o.auth_tokens_file = v;
+     }},
     {"--rate-limit", "0", "Requests a second of one client; 0 for any number, all that this build has",
      [](options&, std::string_view v) {
          if (v != "0") refuse("is not available in this build yet; use --rate-limit=0");
@@ -167,6 +171,8 @@ constexpr flag flags[] = {
      [](options& o, std::string_view v) { o.log_requests = on_or_off(v); }, true},
 };
 
+constexpr const char* tokens_variable = "QSKETCH_AUTH_TOKENS";
+
 /// A misspelt name is a setting that does nothing. But container platforms put names of their own there, such as
 /// QSKETCH_SERVICE_HOST, so it is no error.
 [[nodiscard]] std::vector<std::string> unknown_environment() {
@@ -174,7 +180,7 @@ constexpr flag flags[] = {
     for (char** entry = environ; entry != nullptr && *entry != nullptr; ++entry) {
         const std::string_view text(*entry);
         const std::string_view name = text.substr(0, text.find('='));
-        if (name.starts_with("QSKETCH_") &&
+        if (name.starts_with("QSKETCH_") && name != tokens_variable &&
             std::none_of(std::begin(flags), std::end(flags), [&](const flag& f) { return f.environment() == name; }))
             out.emplace_back(name);
     }
@@ -213,6 +219,7 @@ std::optional<options> parse_options(int argc, const char* const* argv) {
     }
     options out;
     out.unknown_environment = unknown_environment();
+    if (const char* const lines = std::getenv(tokens_variable)) out.auth_tokens = lines;
     for (std::size_t i = 0; i < std::size(flags); ++i) {
         const bool bare_switch =
             flags[i].is_switch && app.get_option(std::string(flags[i].name))->count() > 0 && values[i].empty();
@@ -227,6 +234,8 @@ std::optional<options> parse_options(int argc, const char* const* argv) {
             throw bad_option(fmt::format("{} {}, got {}", flags[i].name, rule, in_quotes(value)));
         }
     }
+    if (!out.auth_tokens.empty() && !out.auth_tokens_file.empty())
+        throw bad_option(fmt::format("--auth-tokens-file and {} exclude each other", tokens_variable));
     if (app.get_option("--data-dir")->count() == 0) out.data_dir.clear(); // --durability=none keeps nothing there
     return out;
 }

@@ -35,6 +35,8 @@ struct options {
     std::size_t max_body = 0;
     std::size_t max_series = 0;
     bool insecure = false;
+    std::string auth_tokens_file; ///< Empty if it is not given.
+    std::string auth_tokens;      ///< The lines themselves, from QSKETCH_AUTH_TOKENS.
     log_format logs = log_format::text;
     bool log_requests = false;
     std::vector<std::string> unknown_environment; ///< Names that look like ours and are none; worth a warning.

@@ -15,29 +15,32 @@ constexpr auto envelope = error_style::envelope;
 constexpr auto sentence = error_style::sentence;
 
 using enum pace;
+using enum scope;
 
 constexpr std::size_t quick_body = 16 * 1024; // bytes; a larger body takes long whatever is done with it
 
 constexpr route table[] = {
-    {"POST", "/analytics", post_analytics, envelope, quick, "Counts one click or impression, or a batch of them"},
-    {"GET", "/analytics", get_analytics, envelope, quick,
+    {"POST", "/analytics", post_analytics, envelope, write, quick,
+     "Counts one click or impression, or a batch of them"},
+    {"GET", "/analytics", get_analytics, envelope, read, quick,
      "Unique users, clicks and impressions of the slice that holds a time"},
-    {"GET", "/analytics/perworker", get_per_worker, envelope, slow, "The same, node by node"},
-    {"GET", "/analytics/allslices", get_all_slices, envelope, slow, "The same for every known slice, oldest first"},
-    {"POST", "/worker", post_worker, envelope, quick, "Counts one click or impression in a slice"},
-    {"GET", "/worker", get_worker, envelope, quick, "Unique users, clicks and impressions of a slice"},
-    {"GET", "/workers", get_worker, envelope, quick, "The same on all nodes"},
-    {"POST", "/samples", post_samples, sentence, slow, "Takes one sample or a batch of them"},
-    {"GET", "/quantile", get_quantile, sentence, slow, "Quantiles of the samples in a window"},
-    {"GET", "/cdf", get_cdf, sentence, slow, "Share of the samples in a window that do not exceed a value"},
-    {"GET", "/frequency", get_frequency, sentence, slow, "How often a value came in a window"},
-    {"GET", "/topk", get_topk, sentence, slow, "The most frequent values in a window"},
-    {"GET", "/keys", get_keys, sentence, slow, "Known keys, page by page"},
-    {"DELETE", "/keys/{key}", delete_key, sentence, slow, "Forgets a key and its samples"},
-    {"GET", "/health", get_health, envelope, quick, "State of this node, for people"},
-    {"GET", "/livez", get_livez, envelope, quick, "200 while the process runs"},
-    {"GET", "/readyz", get_readyz, envelope, quick, "200 while requests are taken"},
-    {"GET", "/openapi.yaml", get_openapi, envelope, quick, "This interface, for programs"},
+    {"GET", "/analytics/perworker", get_per_worker, envelope, read, slow, "The same, node by node"},
+    {"GET", "/analytics/allslices", get_all_slices, envelope, read, slow,
+     "The same for every known slice, oldest first"},
+    {"POST", "/worker", post_worker, envelope, write, quick, "Counts one click or impression in a slice"},
+    {"GET", "/worker", get_worker, envelope, read, quick, "Unique users, clicks and impressions of a slice"},
+    {"GET", "/workers", get_worker, envelope, read, quick, "The same on all nodes"},
+    {"POST", "/samples", post_samples, sentence, write, slow, "Takes one sample or a batch of them"},
+    {"GET", "/quantile", get_quantile, sentence, read, slow, "Quantiles of the samples in a window"},
+    {"GET", "/cdf", get_cdf, sentence, read, slow, "Share of the samples in a window that do not exceed a value"},
+    {"GET", "/frequency", get_frequency, sentence, read, slow, "How often a value came in a window"},
+    {"GET", "/topk", get_topk, sentence, read, slow, "The most frequent values in a window"},
+    {"GET", "/keys", get_keys, sentence, read, slow, "Known keys, page by page"},
+    {"DELETE", "/keys/{key}", delete_key, sentence, admin, slow, "Forgets a key and its samples"},
+    {"GET", "/health", get_health, envelope, open, quick, "State of this node, for people"},
+    {"GET", "/livez", get_livez, envelope, open, quick, "200 while the process runs"},
+    {"GET", "/readyz", get_readyz, envelope, open, quick, "200 while requests are taken"},
+    {"GET", "/openapi.yaml", get_openapi, envelope, read, quick, "This interface, for programs"},
 };
 
 [[nodiscard]] bool matches(std::string_view pattern, std::string_view path) noexcept {
@@ -62,44 +65,79 @@ constexpr route table[] = {
     return row == std::end(table) ? envelope : row->errors;
 }
 
+/// The row of a method and a decoded path, HEAD being GET; null if there is none.
+[[nodiscard]] const route* row_of(std::string_view method, std::string_view path) noexcept {
+    if (method == "HEAD") method = "GET";
+    const auto row = std::find_if(std::begin(table), std::end(table),
+                                  [&](const route& r) { return r.method == method && matches(r.pattern, path); });
+    return row == std::end(table) ? nullptr : row;
+}
+
+[[nodiscard]] scope scope_of(const route* row) noexcept { return row == nullptr ? any : row->needs; }
+
+/// What is said to who may not come in; nothing to others, whose name it sets.
+[[nodiscard]] std::optional<answer> turned_away(const application& app, request& rq, scope needed, error_style style) {
+    const access_control::tokens tokens = app.access.current();
+    if (!tokens || needed == open) return {};
+    const token_list::finding found = tokens->find(rq.authorization, needed, app.now());
+    rq.client = found.name;
+    if (found.refusal.empty()) return {};
+    const bool known = !found.name.empty();
+    answer out = error_answer(known ? 403 : 401, found.refusal, style);
+    std::string challenge = R"(Bearer realm="qsketch")";
+    if (!found.error.empty())
+        challenge += fmt::format(R"(, error="{}", error_description="{}")", found.error, found.refusal);
+    if (known) challenge += fmt::format(R"(, scope="{}")", name_of(needed));
+    out.headers.emplace_back("WWW-Authenticate", std::move(challenge));
+    return out;
+}
+
 [[nodiscard]] answer route_request(application& app, request& rq, std::string_view query) {
     const std::string path = percent_decoded(rq.path, false);
-    const std::string allow = allowed(path);
-    if (allow.empty()) return error_answer(404, "there is nothing at " + in_quotes(path), envelope);
-    if (rq.method == "OPTIONS") {
-        answer out = empty_answer(204);
+    const route* const row = row_of(rq.method, path);
+    const error_style style = row == nullptr ? style_of(path) : row->errors;
+    if (auto refusal = turned_away(app, rq, scope_of(row), style)) return *std::move(refusal);
+    if (row == nullptr) {
+        const std::string allow = allowed(path);
+        if (allow.empty()) return error_answer(404, "there is nothing at " + in_quotes(path), style);
+        answer out =
+            rq.method == "OPTIONS"
+                ? empty_answer(204)
+                : error_answer(405, in_quotes(rq.method) + " is not among what is allowed here: " + allow, style);
         out.headers.emplace_back("Allow", allow);
         return out;
     }
-    const std::string_view method = rq.method == "HEAD" ? std::string_view("GET") : std::string_view(rq.method);
-    for (const route& r : table) {
-        if (r.method != method || !matches(r.pattern, path)) continue;
-        rq.query = parse_query(query);
-        rq.path_rest = path.substr((std::min)(r.pattern.find('{'), path.size()));
-        if ((r.takes == slow || rq.body.size() > quick_body) && rq.step_aside) rq.step_aside();
-        if (!rq.content_encoding.empty() && rq.content_encoding != "identity")
-            throw refused_request(415, "compressed bodies are not taken here; send them without Content-Encoding");
-        return r.handler(app, rq);
-    }
-    answer out =
-        error_answer(405, in_quotes(rq.method) + " is not among what is allowed here: " + allow, style_of(path));
-    out.headers.emplace_back("Allow", allow);
-    return out;
+    rq.query = parse_query(query);
+    rq.path_rest = path.substr((std::min)(row->pattern.find('{'), path.size()));
+    if ((row->takes == slow || rq.body.size() > quick_body) && rq.step_aside) rq.step_aside();
+    if (!rq.content_encoding.empty() && rq.content_encoding != "identity")
+        throw refused_request(415, "compressed bodies are not taken here; send them without Content-Encoding");
+    return row->handler(app, rq);
+}
+
+/// The path of a target, still encoded.
+[[nodiscard]] std::string_view path_of(std::string_view target) noexcept {
+    return target.substr(0, (std::min)(target.find('?'), target.size()));
 }
 
 } // namespace
 
 std::span<const route> routes() noexcept { return table; }
 
-error_style error_style_of(std::string_view target) noexcept {
-    return style_of(target.substr(0, (std::min)(target.find('?'), target.size())));
+bool may_send_body(const application& app, std::string_view method, std::string_view target,
+                   const std::optional<std::string>& authorization) {
+    const access_control::tokens tokens = app.access.current();
+    if (!tokens) return true;
+    const scope needed = scope_of(row_of(method, path_of(target)));
+    return needed == open || tokens->find(authorization, needed, app.now()).refusal.empty();
 }
 
+error_style error_style_of(std::string_view target) noexcept { return style_of(path_of(target)); }
+
 answer dispatch(application& app, request& rq, std::string_view target) {
-    const std::size_t mark = (std::min)(target.find('?'), target.size());
-    rq.path = target.substr(0, mark);
+    rq.path = path_of(target);
     try {
-        return route_request(app, rq, target.substr((std::min)(mark + 1, target.size())));
+        return route_request(app, rq, target.substr((std::min)(rq.path.size() + 1, target.size())));
     } catch (...) {
         return exception_answer(std::current_exception(), rq, style_of(rq.path));
     }

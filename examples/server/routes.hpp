@@ -1,5 +1,6 @@
 #pragma once
 
+#include "http/access.hpp"
 #include "http/answer.hpp"
 #include "http/errors.hpp"
 #include "http/request.hpp"
@@ -21,6 +22,7 @@ struct route {
     std::string_view pattern;
     answer (*handler)(application&, const request&);
     error_style errors;
+    scope needs;
     pace takes;
     std::string_view doc;
 };
@@ -31,6 +33,10 @@ struct route {
 /// Finds the row and calls its handler; all errors are answers too. `target` is path and query as sent; it fills in
 /// the request's path and query.
 [[nodiscard]] answer dispatch(application& app, request& rq, std::string_view target);
+
+/// Is this somebody whose body is worth waiting for?
+[[nodiscard]] bool may_send_body(const application& app, std::string_view method, std::string_view target,
+                                 const std::optional<std::string>& authorization);
 
 /// How the path of a target writes its errors.
 [[nodiscard]] error_style error_style_of(std::string_view target) noexcept;

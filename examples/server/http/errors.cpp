@@ -14,6 +14,7 @@ namespace {
 [[nodiscard]] std::string_view code_of(int status) noexcept {
     switch (status) {
     case 401:
+    case 403:
         return "AUTH_ERROR";
     case 404:
         return "NOT_FOUND";

@@ -102,8 +102,8 @@ struct gate::lane {
     }
 };
 
-gate::gate(gate_limits limits, answerer answer)
-    : limits_(limits), answer_(std::move(answer)),
+gate::gate(gate_limits limits, answerer answer, body_filter welcome)
+    : limits_(limits), answer_(std::move(answer)), welcome_(std::move(welcome)),
       max_buffered_((std::max)(std::size_t{256} << 20, 4 * limits.max_body)) {
     wake_ = ::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     reserve_ = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
@@ -284,6 +284,12 @@ bool gate::advance(connection& c) {
             const request_head& head = c.current.head;
             if (head.content_length > limits_.max_body) {
                 refuse(c, {413, "the body exceeds --max-body"});
+                break;
+            }
+            if (welcome_ && (head.chunked || head.content_length > c.in.size()) && !welcome_(c.current)) {
+                c.current.head.keep_alive = false;
+                answer(c);
+                c.in = {};
                 break;
             }
             c.enter(stage::busy, time_for_body(head.content_length));

@@ -48,8 +48,10 @@ class gate {
 public:
     /// Makes the bytes of the answer. Called from many threads at once.
     using answerer = std::function<std::string(exchange&)>;
+    /// Is the body of this request, of which the head is there, worth waiting for? If not, it is answered without it.
+    using body_filter = std::function<bool(const exchange&)>;
 
-    gate(gate_limits limits, answerer answer);
+    gate(gate_limits limits, answerer answer, body_filter welcome = {});
     ~gate();
     gate(const gate&) = delete;
     gate& operator=(const gate&) = delete;
@@ -91,6 +93,7 @@ private:
 
     gate_limits limits_;
     answerer answer_;
+    body_filter welcome_;
     std::size_t max_buffered_;
     int listener_ = -1;
     int wake_ = -1;

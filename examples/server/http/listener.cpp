@@ -47,8 +47,8 @@ listening listen_on(const std::string& host, std::uint16_t port, bool anywhere) 
     for (const addrinfo* a = found; a != nullptr && !anywhere; a = a->ai_next)
         if (!is_loopback(a->ai_addr))
             throw std::runtime_error("--host=" + host +
-                                     " is reachable from other machines, and nothing here asks who is "
-                                     "asking; add --insecure if that is meant");
+                                     " is reachable from other machines, and nobody is asked for a token; give "
+                                     "--auth-tokens-file, or --insecure if that is meant");
     std::string why;
     for (const addrinfo* a = found; a != nullptr; a = a->ai_next) {
         const int fd = ::socket(a->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);

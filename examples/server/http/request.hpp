@@ -23,6 +23,9 @@ struct request {
     std::string content_type;                               ///< In lower case, without parameters.
     std::string accept;                                     ///< In lower case.
     std::string content_encoding;                           ///< In lower case.
+    std::optional<std::string> authorization;               ///< As sent.
+    std::string peer;                                       ///< The client's address.
+    std::string client; ///< The name of the token it has shown; empty where none is asked for.
     std::string id;
     /// To be called before anything that may take long or wait: other connections then go on beside it. May be called
     /// again; empty where nobody else waits.

@@ -155,6 +155,8 @@ private:
             rq.content_type = media_type(lower(x.head.content_type));
             rq.accept = lower(x.head.accept);
             rq.content_encoding = lower(x.head.content_encoding);
+            rq.authorization = std::move(x.head.authorization);
+            rq.peer = x.peer;
             rq.step_aside = x.step_aside;
             set_answer(out, dispatch(app_, rq, x.head.target));
         }
@@ -168,8 +170,12 @@ private:
     application& app_;
 };
 
-responder::responder(application& app) : engine_(std::make_unique<engine>(app)) {}
+responder::responder(application& app) : app_(app), engine_(std::make_unique<engine>(app)) {}
 responder::~responder() = default;
+
+bool responder::wants_body_of(const exchange& x) const {
+    return may_send_body(app_, x.head.method, x.head.target, x.head.authorization);
+}
 
 std::string responder::respond(exchange& x) {
     // What is asked is not cpp-httplib's business: the routes read it from the exchange.

@@ -21,8 +21,11 @@ public:
     /// Safe to call from many threads. May clear x.keep_alive.
     [[nodiscard]] std::string respond(exchange& x);
 
+    [[nodiscard]] bool wants_body_of(const exchange& x) const;
+
 private:
     class engine;
+    application& app_;
     std::unique_ptr<engine> engine_;
 };
 
