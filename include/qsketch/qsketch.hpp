@@ -5,6 +5,7 @@
 #include <qsketch/error.hpp>
 #include <qsketch/hash.hpp>
 #include <qsketch/hyperloglog.hpp>
+#include <qsketch/keyed.hpp>
 #include <qsketch/log_histogram.hpp>
 #include <qsketch/scale.hpp>
 #include <qsketch/sip_hash.hpp>
