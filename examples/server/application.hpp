@@ -2,6 +2,7 @@
 
 #include "domain/store.hpp"
 #include "http/access.hpp"
+#include "http/rate_limit.hpp"
 #include "options.hpp"
 
 #include <atomic>
@@ -22,6 +23,7 @@ struct application {
     std::atomic<std::uint64_t> too_old = 0; ///< Events refused for their age.
     std::atomic<bool> draining = false;
     access_control access{};
+    std::unique_ptr<rate_limiter> limiter{}; ///< Null: no limit.
 
     [[nodiscard]] slicing slices() const noexcept { return {opts.first_slice, opts.slice}; }
 
@@ -41,6 +43,7 @@ struct application {
         const instant t = now();
         audience->expire_before(slices().slice_of(t - opts.retention));
         series->expire_before(t - opts.window_retention);
+        if (limiter) limiter->expire(rate_limiter::clock::now());
     }
 };
 

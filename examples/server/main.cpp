@@ -116,7 +116,9 @@ int serve(const options& opts, const sigset_t& signals) {
         {opts.threads, (std::min)(opts.threads, cores), connections_within_limits(opts.max_connections), opts.max_body},
         [&](exchange& x) { return answers.respond(x); }, [&](const exchange& x) { return answers.wants_body_of(x); });
     let_in(app.access, opts);
-    const std::string url = doors.bind(opts.host, opts.port, opts.insecure || app.access.current());
+    const auto [fd, url, loopback] = doors.bind(opts.host, opts.port, opts.insecure || app.access.current());
+    const request_limits limits = opts.rate_limit.value_or(loopback ? request_limits{} : request_limits{1000, 5000});
+    if (limits != request_limits{}) app.limiter = std::make_unique<rate_limiter>(limits, random_key());
     if (!opts.data_dir.empty()) make_data_dir(opts.data_dir);
     for (const std::string& name : opts.unknown_environment)
         spdlog::warn("{} is in the environment, but there is no such option", name);

@@ -74,6 +74,7 @@ namespace {
 }
 
 constexpr std::string_view off = "off";
+constexpr std::string_view by_address = "1000,5000; 0 on loopback";
 
 void refuse_unless_off(options&, std::string_view value) {
     if (value != off) refuse("is not available in this build yet");
@@ -152,9 +153,14 @@ constexpr flag flags[] = {
          if (v.empty()) refuse("must not be empty");
          if (v != off) o.auth_tokens_file = v;
      }},
-    {"--rate-limit", "0", "Requests a second of one client; 0 for any number, all that this build has",
-     [](options&, std::string_view v) {
-         if (v != "0") refuse("is not available in this build yet; use --rate-limit=0");
+    {"--rate-limit", by_address,
+     "Requests a minute of one token or address; a second number after a comma for the endpoints between nodes",
+     [](options& o, std::string_view v) {
+         if (v == by_address) return;
+         const std::size_t comma = (std::min)(v.find(','), v.size());
+         const auto of_clients = static_cast<std::uint32_t>(whole(v.substr(0, comma), 0, 100'000));
+         o.rate_limit = {of_clients, 5 * of_clients};
+         if (comma < v.size()) (*o.rate_limit)[1] = static_cast<std::uint32_t>(whole(v.substr(comma + 1), 0, 500'000));
      }},
     {"--cluster", off, "URL of the cluster to join; not available in this build yet", refuse_unless_off},
     {"--demo", "false", "Feed itself a believable load; not available in this build yet",

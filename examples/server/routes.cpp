@@ -14,33 +14,35 @@ namespace {
 constexpr auto envelope = error_style::envelope;
 constexpr auto sentence = error_style::sentence;
 
+using enum asker;
 using enum pace;
 using enum scope;
 
 constexpr std::size_t quick_body = 16 * 1024; // bytes; a larger body takes long whatever is done with it
 
 constexpr route table[] = {
-    {"POST", "/analytics", post_analytics, envelope, write, quick,
+    {"POST", "/analytics", post_analytics, envelope, write, client, quick,
      "Counts one click or impression, or a batch of them"},
-    {"GET", "/analytics", get_analytics, envelope, read, quick,
+    {"GET", "/analytics", get_analytics, envelope, read, client, quick,
      "Unique users, clicks and impressions of the slice that holds a time"},
-    {"GET", "/analytics/perworker", get_per_worker, envelope, read, slow, "The same, node by node"},
-    {"GET", "/analytics/allslices", get_all_slices, envelope, read, slow,
+    {"GET", "/analytics/perworker", get_per_worker, envelope, read, client, slow, "The same, node by node"},
+    {"GET", "/analytics/allslices", get_all_slices, envelope, read, client, slow,
      "The same for every known slice, oldest first"},
-    {"POST", "/worker", post_worker, envelope, write, quick, "Counts one click or impression in a slice"},
-    {"GET", "/worker", get_worker, envelope, read, quick, "Unique users, clicks and impressions of a slice"},
-    {"GET", "/workers", get_worker, envelope, read, quick, "The same on all nodes"},
-    {"POST", "/samples", post_samples, sentence, write, slow, "Takes one sample or a batch of them"},
-    {"GET", "/quantile", get_quantile, sentence, read, slow, "Quantiles of the samples in a window"},
-    {"GET", "/cdf", get_cdf, sentence, read, slow, "Share of the samples in a window that do not exceed a value"},
-    {"GET", "/frequency", get_frequency, sentence, read, slow, "How often a value came in a window"},
-    {"GET", "/topk", get_topk, sentence, read, slow, "The most frequent values in a window"},
-    {"GET", "/keys", get_keys, sentence, read, slow, "Known keys, page by page"},
-    {"DELETE", "/keys/{key}", delete_key, sentence, admin, slow, "Forgets a key and its samples"},
-    {"GET", "/health", get_health, envelope, open, quick, "State of this node, for people"},
-    {"GET", "/livez", get_livez, envelope, open, quick, "200 while the process runs"},
-    {"GET", "/readyz", get_readyz, envelope, open, quick, "200 while requests are taken"},
-    {"GET", "/openapi.yaml", get_openapi, envelope, read, quick, "This interface, for programs"},
+    {"POST", "/worker", post_worker, envelope, write, node, quick, "Counts one click or impression in a slice"},
+    {"GET", "/worker", get_worker, envelope, read, node, quick, "Unique users, clicks and impressions of a slice"},
+    {"GET", "/workers", get_worker, envelope, read, node, quick, "The same on all nodes"},
+    {"POST", "/samples", post_samples, sentence, write, client, slow, "Takes one sample or a batch of them"},
+    {"GET", "/quantile", get_quantile, sentence, read, client, slow, "Quantiles of the samples in a window"},
+    {"GET", "/cdf", get_cdf, sentence, read, client, slow,
+     "Share of the samples in a window that do not exceed a value"},
+    {"GET", "/frequency", get_frequency, sentence, read, client, slow, "How often a value came in a window"},
+    {"GET", "/topk", get_topk, sentence, read, client, slow, "The most frequent values in a window"},
+    {"GET", "/keys", get_keys, sentence, read, client, slow, "Known keys, page by page"},
+    {"DELETE", "/keys/{key}", delete_key, sentence, admin, client, slow, "Forgets a key and its samples"},
+    {"GET", "/health", get_health, envelope, open, client, quick, "State of this node, for people"},
+    {"GET", "/livez", get_livez, envelope, open, client, quick, "200 while the process runs"},
+    {"GET", "/readyz", get_readyz, envelope, open, client, quick, "200 while requests are taken"},
+    {"GET", "/openapi.yaml", get_openapi, envelope, read, client, quick, "This interface, for programs"},
 };
 
 [[nodiscard]] bool matches(std::string_view pattern, std::string_view path) noexcept {
@@ -75,12 +77,31 @@ constexpr route table[] = {
 
 [[nodiscard]] scope scope_of(const route* row) noexcept { return row == nullptr ? any : row->needs; }
 
-/// What is said to who may not come in; nothing to others, whose name it sets.
-[[nodiscard]] std::optional<answer> turned_away(const application& app, request& rq, scope needed, error_style style) {
+/// What is said to whom more than its share is not given; nothing to others.
+[[nodiscard]] std::optional<answer> slowed_down(application& app, const request& rq, asker who, error_style style) {
+    // No token has a name with an @ in it.
+    const std::string key = rq.client.empty() ? "@" + network_of(rq.peer) : rq.client;
+    const auto wait = app.limiter->take(who, key, rate_limiter::clock::now());
+    if (wait <= wait.zero()) return {};
+    const std::uint32_t limit = app.limiter->limit_of(who);
+    const instant next = app.now() + std::chrono::ceil<std::chrono::milliseconds>(wait);
+    answer out = error_answer(429, "RATE_LIMIT_EXCEEDED", fmt::format("more than {} requests a minute", limit), style,
+                              fmt::format(R"({{"limit":{},"window":{},"reset_at":"{}"}})", limit,
+                                          rate_limiter::window.count(), iso_time(next)));
+    out.headers.emplace_back("Retry-After", fmt::format("{}", std::chrono::ceil<std::chrono::seconds>(wait).count()));
+    return out;
+}
+
+/// What is said to who may not come in; nothing to others.
+[[nodiscard]] std::optional<answer> turned_away(application& app, request& rq, scope needed, asker who,
+                                                error_style style) {
+    if (needed == open) return {};
     const access_control::tokens tokens = app.access.current();
-    if (!tokens || needed == open) return {};
-    const token_list::finding found = tokens->find(rq.authorization, needed, app.now());
+    token_list::finding found;
+    if (tokens) found = tokens->find(rq.authorization, needed, app.now());
     rq.client = found.name;
+    if (app.limiter)
+        if (auto out = slowed_down(app, rq, who, style)) return out;
     if (found.refusal.empty()) return {};
     const bool known = !found.name.empty();
     answer out = error_answer(known ? 403 : 401, found.refusal, style);
@@ -96,7 +117,8 @@ constexpr route table[] = {
     const std::string path = percent_decoded(rq.path, false);
     const route* const row = row_of(rq.method, path);
     const error_style style = row == nullptr ? style_of(path) : row->errors;
-    if (auto refusal = turned_away(app, rq, scope_of(row), style)) return *std::move(refusal);
+    if (auto refusal = turned_away(app, rq, scope_of(row), row == nullptr ? client : row->who, style))
+        return *std::move(refusal);
     if (row == nullptr) {
         const std::string allow = allowed(path);
         if (allow.empty()) return error_answer(404, "there is nothing at " + in_quotes(path), style);

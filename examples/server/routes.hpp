@@ -3,6 +3,7 @@
 #include "http/access.hpp"
 #include "http/answer.hpp"
 #include "http/errors.hpp"
+#include "http/rate_limit.hpp"
 #include "http/request.hpp"
 
 #include <span>
@@ -23,6 +24,7 @@ struct route {
     answer (*handler)(application&, const request&);
     error_style errors;
     scope needs;
+    asker who;
     pace takes;
     std::string_view doc;
 };

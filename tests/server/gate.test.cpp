@@ -26,7 +26,7 @@ class running_gate {
 public:
     running_gate(std::size_t threads, std::size_t lanes, gate::answerer answer)
         : gate_({threads, lanes, 1000, 1 << 20}, std::move(answer)) {
-        const std::string url = gate_.bind("127.0.0.1", 0, false);
+        const std::string url = gate_.bind("127.0.0.1", 0, false).url;
         port_ = static_cast<std::uint16_t>(std::stoi(url.substr(url.rfind(':') + 1)));
         gate_.start();
     }

@@ -1,7 +1,5 @@
 #include "http/gate.hpp"
 
-#include "http/listener.hpp"
-
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -119,10 +117,10 @@ gate::~gate() {
     for (const int fd : {wake_, reserve_}) ::close(fd);
 }
 
-std::string gate::bind(const std::string& host, std::uint16_t port, bool anywhere) {
-    listening l = listen_on(host, port, anywhere);
-    listener_ = l.fd;
-    return std::move(l.url);
+listening gate::bind(const std::string& host, std::uint16_t port, bool anywhere) {
+    listening place = listen_on(host, port, anywhere);
+    listener_ = place.fd;
+    return place;
 }
 
 void gate::start() {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "http/framing.hpp"
+#include "http/listener.hpp"
 #include "http/rota.hpp"
 
 #include <atomic>
@@ -56,8 +57,8 @@ public:
     gate(const gate&) = delete;
     gate& operator=(const gate&) = delete;
 
-    /// listen_on(); answers wait until start(). Returns the URL of the place.
-    std::string bind(const std::string& host, std::uint16_t port, bool anywhere);
+    /// listen_on(), with a descriptor that stays the gate's; answers wait until start().
+    listening bind(const std::string& host, std::uint16_t port, bool anywhere);
 
     void start();
 

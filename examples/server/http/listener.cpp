@@ -63,7 +63,8 @@ listening listen_on(const std::string& host, std::uint16_t port, bool anywhere) 
             const auto chosen = ntohs(v6 ? reinterpret_cast<sockaddr_in6&>(bound).sin6_port
                                          : reinterpret_cast<sockaddr_in&>(bound).sin_port);
             const std::string address = address_of(bound);
-            return {fd, "http://" + (v6 ? "[" + address + "]" : address) + ":" + std::to_string(chosen)};
+            return {fd, "http://" + (v6 ? "[" + address + "]" : address) + ":" + std::to_string(chosen),
+                    is_loopback(a->ai_addr)};
         }
         why = system_message();
         if (fd >= 0) ::close(fd);

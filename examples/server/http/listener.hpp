@@ -10,6 +10,7 @@ namespace qsketch_server {
 struct listening {
     int fd;          ///< Non-blocking; the caller's to close.
     std::string url; ///< Of the place, with the port that was picked.
+    bool loopback;   ///< No other machine reaches it.
 };
 
 /// Binds and listens. Port 0 picks one.
