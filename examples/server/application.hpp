@@ -24,6 +24,7 @@ struct application {
     std::atomic<bool> draining = false;
     access_control access{};
     std::unique_ptr<rate_limiter> limiter{}; ///< Null: no limit.
+    std::atomic<std::size_t> unpacked_bytes = 0;
 
     [[nodiscard]] slicing slices() const noexcept { return {opts.first_slice, opts.slice}; }
 

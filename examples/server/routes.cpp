@@ -2,6 +2,8 @@
 
 #include "application.hpp"
 #include "domain/text.hpp"
+#include "http/compression.hpp"
+#include "http/framing.hpp"
 
 #include <fmt/format.h>
 
@@ -19,6 +21,8 @@ using enum pace;
 using enum scope;
 
 constexpr std::size_t quick_body = 16 * 1024; // bytes; a larger body takes long whatever is done with it
+
+constexpr std::size_t least_packed = 1024; // bytes of an answer that is worth it
 
 constexpr route table[] = {
     {"POST", "/analytics", post_analytics, envelope, write, client, quick,
@@ -42,7 +46,7 @@ constexpr route table[] = {
     {"GET", "/health", get_health, envelope, open, client, quick, "State of this node, for people"},
     {"GET", "/livez", get_livez, envelope, open, client, quick, "200 while the process runs"},
     {"GET", "/readyz", get_readyz, envelope, open, client, quick, "200 while requests are taken"},
-    {"GET", "/openapi.yaml", get_openapi, envelope, read, client, quick, "This interface, for programs"},
+    {"GET", "/openapi.yaml", get_openapi, envelope, read, client, slow, "This interface, for programs"},
 };
 
 [[nodiscard]] bool matches(std::string_view pattern, std::string_view path) noexcept {
@@ -131,10 +135,31 @@ constexpr route table[] = {
     }
     rq.query = parse_query(query);
     rq.path_rest = path.substr((std::min)(row->pattern.find('{'), path.size()));
-    if ((row->takes == slow || rq.body.size() > quick_body) && rq.step_aside) rq.step_aside();
-    if (!rq.content_encoding.empty() && rq.content_encoding != "identity")
-        throw refused_request(415, "compressed bodies are not taken here; send them without Content-Encoding");
+    const bool packed = !rq.body.empty() && !rq.content_encoding.empty() && rq.content_encoding != "identity";
+    if ((row->takes == slow || packed || rq.body.size() > quick_body) && rq.step_aside) rq.step_aside();
+    if (!packed) return row->handler(app, rq);
+    const auto how = coding_of(rq.content_encoding);
+    if (!how) {
+        answer out = error_answer(
+            415, "a body may be compressed by gzip or deflate, and not by " + in_quotes(rq.content_encoding), style);
+        out.headers.emplace_back("Accept-Encoding", "gzip, deflate");
+        return out;
+    }
+    const unpacked_body unpacked(rq.body, *how, {app.opts.max_body, bodies_together(app.opts.max_body)},
+                                 app.unpacked_bytes);
+    rq.body = unpacked.text();
     return row->handler(app, rq);
+}
+
+/// Packs what gets much smaller, for those who take it.
+void pack(const request& rq, answer& out) {
+    if (out.body.size() < least_packed || out.content_type == "application/octet-stream") return;
+    out.headers.emplace_back("Vary", "Accept-Encoding");
+    if (!takes_gzip(rq.accept_encoding)) return;
+    std::string packed = gzipped(out.body);
+    if (packed.size() >= out.body.size()) return;
+    out.body = std::move(packed);
+    out.headers.emplace_back("Content-Encoding", "gzip");
 }
 
 /// The path of a target, still encoded.
@@ -159,7 +184,9 @@ error_style error_style_of(std::string_view target) noexcept { return style_of(p
 answer dispatch(application& app, request& rq, std::string_view target) {
     rq.path = path_of(target);
     try {
-        return route_request(app, rq, target.substr((std::min)(rq.path.size() + 1, target.size())));
+        answer out = route_request(app, rq, target.substr((std::min)(rq.path.size() + 1, target.size())));
+        pack(rq, out);
+        return out;
     } catch (...) {
         return exception_answer(std::current_exception(), rq, style_of(rq.path));
     }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -36,6 +37,11 @@ struct framing_error {
 inline constexpr std::size_t max_head_bytes = 16 * 1024;
 inline constexpr std::size_t max_target_bytes = 7 * 1024; // fits the 8192 of a request line in cpp-httplib
 inline constexpr std::size_t max_header_fields = 100;
+
+/// Bytes that bodies may take together where one may have `max_body`.
+[[nodiscard]] constexpr std::size_t bodies_together(std::size_t max_body) noexcept {
+    return (std::max)(std::size_t{256} << 20, 4 * max_body);
+}
 
 /// How many bytes the head at the start of `bytes` takes, its empty line included; 0 if it has not all come yet.
 /// `scanned` remembers what was looked at before. A bare LF, a control character or a head beyond max_head_bytes is an

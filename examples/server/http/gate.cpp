@@ -102,7 +102,7 @@ struct gate::lane {
 
 gate::gate(gate_limits limits, answerer answer, body_filter welcome)
     : limits_(limits), answer_(std::move(answer)), welcome_(std::move(welcome)),
-      max_buffered_((std::max)(std::size_t{256} << 20, 4 * limits.max_body)) {
+      max_buffered_(bodies_together(limits.max_body)) {
     wake_ = ::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     reserve_ = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
     if (wake_ < 0 || reserve_ < 0) throw std::system_error(errno, std::generic_category(), "cannot watch sockets");

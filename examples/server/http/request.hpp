@@ -22,6 +22,7 @@ struct request {
     std::string_view body;                                  ///< At least 64 bytes behind it may be read.
     std::string content_type;                               ///< In lower case, without parameters.
     std::string accept;                                     ///< In lower case.
+    std::string accept_encoding;                            ///< In lower case.
     std::string content_encoding;                           ///< In lower case.
     std::optional<std::string> authorization;               ///< As sent.
     std::string peer;                                       ///< The client's address.
@@ -37,6 +38,9 @@ struct request {
     [[nodiscard]] const std::string& required(std::string_view name) const;
     [[nodiscard]] bool wants_json() const noexcept;
 };
+
+/// Is `item` in a list as Accept and its like have it, with a weight other than 0? Nothing if it is not in it at all.
+[[nodiscard]] std::optional<bool> listed(std::string_view list, std::string_view item) noexcept;
 
 /// Bytes that are no request of this interface: a broken query string, a body that is no JSON.
 class malformed_request : public std::invalid_argument {

@@ -154,6 +154,7 @@ private:
             rq.body = x.body;
             rq.content_type = media_type(lower(x.head.content_type));
             rq.accept = lower(x.head.accept);
+            rq.accept_encoding = lower(x.head.accept_encoding);
             rq.content_encoding = lower(x.head.content_encoding);
             rq.authorization = std::move(x.head.authorization);
             rq.peer = x.peer;
