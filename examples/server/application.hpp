@@ -2,12 +2,15 @@
 
 #include "domain/store.hpp"
 #include "http/access.hpp"
+#include "http/gate.hpp"
+#include "http/metrics.hpp"
 #include "http/rate_limit.hpp"
 #include "options.hpp"
 
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string_view>
 
@@ -25,6 +28,8 @@ struct application {
     access_control access{};
     std::unique_ptr<rate_limiter> limiter{}; ///< Null: no limit.
     std::atomic<std::size_t> unpacked_bytes = 0;
+    request_metrics requests{};
+    std::function<gate_figures()> connections{}; ///< Empty where there is no gate.
 
     [[nodiscard]] slicing slices() const noexcept { return {opts.first_slice, opts.slice}; }
 

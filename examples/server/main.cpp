@@ -115,6 +115,7 @@ int serve(const options& opts, const sigset_t& signals) {
     gate doors(
         {opts.threads, (std::min)(opts.threads, cores), connections_within_limits(opts.max_connections), opts.max_body},
         [&](exchange& x) { return answers.respond(x); }, [&](const exchange& x) { return answers.wants_body_of(x); });
+    app.connections = [&] { return doors.figures(); };
     let_in(app.access, opts);
     const auto [fd, url, loopback] = doors.bind(opts.host, opts.port, opts.insecure || app.access.current());
     const request_limits limits = opts.rate_limit.value_or(loopback ? request_limits{} : request_limits{1000, 5000});
@@ -138,7 +139,7 @@ int serve(const options& opts, const sigset_t& signals) {
         next_expiry = std::chrono::steady_clock::now() + 10s;
     }
     spdlog::info("{}: finishing the requests of {} connections", signal == SIGTERM ? "SIGTERM" : "SIGINT",
-                 doors.connections());
+                 doors.figures().open);
     app.draining = true;
     doors.stop(3s);
     spdlog::info("done");

@@ -24,7 +24,7 @@ constexpr std::size_t quick_body = 16 * 1024; // bytes; a larger body takes long
 
 constexpr std::size_t least_packed = 1024; // bytes of an answer that is worth it
 
-constexpr route table[] = {
+constexpr route all_routes[] = {
     {"POST", "/analytics", post_analytics, envelope, write, client, quick,
      "Counts one click or impression, or a batch of them"},
     {"GET", "/analytics", get_analytics, envelope, read, client, quick,
@@ -44,6 +44,7 @@ constexpr route table[] = {
     {"GET", "/keys", get_keys, sentence, read, client, slow, "Known keys, page by page"},
     {"DELETE", "/keys/{key}", delete_key, sentence, admin, client, slow, "Forgets a key and its samples"},
     {"GET", "/health", get_health, envelope, open, client, quick, "State of this node, for people"},
+    {"GET", "/metrics", get_metrics_page, envelope, read, client, slow, "State of this node, for Prometheus"},
     {"GET", "/livez", get_livez, envelope, open, client, quick, "200 while the process runs"},
     {"GET", "/readyz", get_readyz, envelope, open, client, quick, "200 while requests are taken"},
     {"GET", "/openapi.yaml", get_openapi, envelope, read, client, slow, "This interface, for programs"},
@@ -58,7 +59,7 @@ constexpr route table[] = {
 /// "GET, HEAD, POST, OPTIONS"; empty for an unknown path.
 [[nodiscard]] std::string allowed(std::string_view path) {
     std::string out;
-    for (const route& r : table) {
+    for (const route& r : all_routes) {
         if (!matches(r.pattern, path) && path != "*") continue;
         if (out.find(r.method) == out.npos) out.append(r.method).append(r.method == "GET" ? ", HEAD, " : ", ");
     }
@@ -66,17 +67,17 @@ constexpr route table[] = {
 }
 
 [[nodiscard]] error_style style_of(std::string_view path) noexcept {
-    const auto row =
-        std::find_if(std::begin(table), std::end(table), [&](const route& r) { return matches(r.pattern, path); });
-    return row == std::end(table) ? envelope : row->errors;
+    const auto row = std::find_if(std::begin(all_routes), std::end(all_routes),
+                                  [&](const route& r) { return matches(r.pattern, path); });
+    return row == std::end(all_routes) ? envelope : row->errors;
 }
 
 /// The row of a method and a decoded path, HEAD being GET; null if there is none.
 [[nodiscard]] const route* row_of(std::string_view method, std::string_view path) noexcept {
     if (method == "HEAD") method = "GET";
-    const auto row = std::find_if(std::begin(table), std::end(table),
+    const auto row = std::find_if(std::begin(all_routes), std::end(all_routes),
                                   [&](const route& r) { return r.method == method && matches(r.pattern, path); });
-    return row == std::end(table) ? nullptr : row;
+    return row == std::end(all_routes) ? nullptr : row;
 }
 
 [[nodiscard]] scope scope_of(const route* row) noexcept { return row == nullptr ? any : row->needs; }
@@ -121,6 +122,7 @@ constexpr route table[] = {
     const std::string path = percent_decoded(rq.path, false);
     const route* const row = row_of(rq.method, path);
     const error_style style = row == nullptr ? style_of(path) : row->errors;
+    if (row != nullptr) rq.route = static_cast<std::size_t>(row - std::begin(all_routes));
     if (auto refusal = turned_away(app, rq, scope_of(row), row == nullptr ? client : row->who, style))
         return *std::move(refusal);
     if (row == nullptr) {
@@ -169,7 +171,7 @@ void pack(const request& rq, answer& out) {
 
 } // namespace
 
-std::span<const route> routes() noexcept { return table; }
+std::span<const route> routes() noexcept { return all_routes; }
 
 bool may_send_body(const application& app, std::string_view method, std::string_view target,
                    const std::optional<std::string>& authorization) {

@@ -60,6 +60,7 @@ answer get_keys(application& app, const request& rq);
 answer delete_key(application& app, const request& rq);
 
 answer get_health(application& app, const request& rq);
+answer get_metrics_page(application& app, const request& rq);
 answer get_livez(application& app, const request& rq);
 answer get_readyz(application& app, const request& rq);
 answer get_openapi(application& app, const request& rq);

@@ -45,6 +45,7 @@ answer error_answer(int status, std::string_view code, std::string_view message,
         status, style == error_style::sentence
                     ? fmt::format(R"({{"error":{},"code":"{}","details":{}}})", text, code, details)
                     : fmt::format(R"({{"error":true,"code":"{}","message":{},"details":{}}})", code, text, details));
+    out.error_code = code;
     if (status == 503) out.headers.emplace_back("Retry-After", "1");
     return out;
 }

@@ -156,6 +156,7 @@ void gate::accept_all() {
             if (errno == EMFILE || errno == ENFILE) {
                 ::close(reserve_);
                 ::close(::accept4(listener_, nullptr, nullptr, SOCK_CLOEXEC));
+                ++turned_away_;
                 reserve_ = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
                 continue;
             }
@@ -177,6 +178,7 @@ void gate::accept_all() {
             connections_[fd] = std::move(made);
         }
         if (crowded) {
+            ++turned_away_;
             refuse(c, {503, "all connections are taken"});
             if (open_ > limits_.max_connections + 64 || !flush(c)) {
                 close(c);

@@ -38,6 +38,12 @@ struct gate_limits {
     std::size_t max_body;
 };
 
+struct gate_figures {
+    std::size_t open = 0;          ///< Connections there are.
+    std::uint64_t turned_away = 0; ///< For lack of room, so far.
+    std::size_t buffered = 0;      ///< Bytes of requests and answers under way.
+};
+
 /// The sockets: accepts connections, collects whole requests and sends answers.
 ///
 /// A connection costs a descriptor and some hundred bytes until a whole request of it has arrived; only then a thread
@@ -69,7 +75,7 @@ public:
     /// `patience` for their clients; then returns with all threads joined.
     void stop(std::chrono::milliseconds patience);
 
-    [[nodiscard]] std::size_t connections() const noexcept { return open_; }
+    [[nodiscard]] gate_figures figures() const noexcept { return {open_, turned_away_, buffered_}; }
 
 private:
     struct connection;
@@ -103,6 +109,7 @@ private:
     std::atomic<bool> over_ = false;
     std::atomic<std::size_t> open_ = 0;
     std::atomic<std::size_t> buffered_ = 0;
+    std::atomic<std::uint64_t> turned_away_ = 0;
     std::mutex mutex_;
     std::unordered_map<int, std::unique_ptr<connection>> connections_;
     std::vector<std::unique_ptr<lane>> lanes_;

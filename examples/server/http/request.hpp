@@ -28,6 +28,7 @@ struct request {
     std::string peer;                                       ///< The client's address.
     std::string client; ///< The name of the token it has shown; empty where none is asked for.
     std::string id;
+    std::optional<std::size_t> route; ///< Its place in routes(), once it is known to have one.
     /// To be called before anything that may take long or wait: other connections then go on beside it. May be called
     /// again; empty where nobody else waits.
     std::function<void()> step_aside;

@@ -147,8 +147,9 @@ private:
         request rq;
         rq.id = request_id(x.head.request_id.value_or(""));
         out.set_header("X-Request-Id", rq.id);
+        answer made;
         if (x.refused) {
-            set_answer(out, error_answer(x.refused->status, x.refused->message, error_style_of(x.head.target)));
+            made = error_answer(x.refused->status, x.refused->message, error_style_of(x.head.target));
         } else {
             rq.method = x.head.method;
             rq.body = x.body;
@@ -159,10 +160,12 @@ private:
             rq.authorization = std::move(x.head.authorization);
             rq.peer = x.peer;
             rq.step_aside = x.step_aside;
-            set_answer(out, dispatch(app_, rq, x.head.target));
+            made = dispatch(app_, rq, x.head.target);
         }
+        const auto took = std::chrono::steady_clock::now() - begin;
+        app_.requests.record(rq.route.value_or(routes().size()), made, took);
+        set_answer(out, std::move(made));
         if (app_.opts.log_requests) {
-            const auto took = std::chrono::steady_clock::now() - begin;
             spdlog::info("{} {} {} {} {} us, request {}", x.peer, rq.method, rq.path, out.status,
                          std::chrono::duration_cast<std::chrono::microseconds>(took).count(), rq.id);
         }
