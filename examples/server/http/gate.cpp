@@ -130,7 +130,8 @@ void gate::start() {
 }
 
 void gate::work() {
-    while (lane* const mine = rota_.take()) {
+    rota<lane>::seat seat;
+    while (lane* const mine = rota_.take(seat)) {
         for (bool held = true; held;) {
             if (mine->next == mine->count) {
                 mine->next = 0;

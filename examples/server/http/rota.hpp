@@ -1,7 +1,7 @@
 #pragma once
 
-#include <condition_variable>
 #include <mutex>
+#include <semaphore>
 #include <vector>
 
 namespace qsketch_server {
@@ -12,47 +12,54 @@ namespace qsketch_server {
 template <class Lane>
 class rota {
 public:
+    /// Where a thread waits; it has one for as long as it calls take().
+    class seat {
+        friend rota;
+        std::binary_semaphore called_{0};
+        Lane* lane_ = nullptr;
+    };
+
     /// Waits for a lane. Null when end() has been called.
-    [[nodiscard]] Lane* take() {
-        std::unique_lock lock(mutex_);
-        if (ended_) return nullptr;
-        if (!free_.empty()) {
-            Lane* const lane = free_.back();
-            free_.pop_back();
-            return lane;
+    [[nodiscard]] Lane* take(seat& mine) {
+        {
+            const std::lock_guard lock(mutex_);
+            if (ended_) return nullptr;
+            if (!free_.empty()) {
+                Lane* const lane = free_.back();
+                free_.pop_back();
+                return lane;
+            }
+            mine.lane_ = nullptr;
+            waiting_.push_back(&mine);
         }
-        seat mine;
-        waiting_.push_back(&mine);
-        mine.called.wait(lock, [&] { return mine.lane != nullptr || ended_; });
-        return mine.lane;
+        mine.called_.acquire();
+        return mine.lane_;
     }
 
     /// For a lane that the caller holds, or a new one.
     void pass(Lane& lane) {
-        const std::lock_guard lock(mutex_);
-        if (waiting_.empty()) {
-            free_.push_back(&lane);
-            return;
+        seat* next = nullptr;
+        {
+            const std::lock_guard lock(mutex_);
+            if (waiting_.empty()) {
+                free_.push_back(&lane);
+                return;
+            }
+            next = waiting_.back();
+            waiting_.pop_back();
         }
-        seat& next = *waiting_.back();
-        waiting_.pop_back();
-        next.lane = &lane;
-        next.called.notify_one(); // under the lock: the seat ends with its thread's wait
+        next->lane_ = &lane;
+        next->called_.release();
     }
 
     void end() {
         const std::lock_guard lock(mutex_);
         ended_ = true;
-        for (seat* s : waiting_) s->called.notify_one();
+        for (seat* s : waiting_) s->called_.release();
         waiting_.clear();
     }
 
 private:
-    struct seat {
-        std::condition_variable called;
-        Lane* lane = nullptr;
-    };
-
     std::mutex mutex_;
     std::vector<Lane*> free_;
     std::vector<seat*> waiting_;
