@@ -2,12 +2,17 @@
 
 #include "domain/audience.hpp"
 #include "domain/store.hpp"
+#include "http/access.hpp"
+#include "http/gate.hpp"
+#include "http/metrics.hpp"
+#include "http/rate_limit.hpp"
 #include "options.hpp"
 #include "storage/storage.hpp"
 
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <memory>
 
 namespace qsketch_server {
@@ -27,6 +32,11 @@ struct application {
     std::chrono::steady_clock::time_point started = std::chrono::steady_clock::now();
     std::atomic<std::uint64_t> too_old = 0; ///< Events refused for their age.
     std::atomic<bool> draining = false;
+    access_control access{};
+    std::unique_ptr<rate_limiter> limiter{}; ///< Null: no limit.
+    std::atomic<std::size_t> unpacked_bytes = 0;
+    request_metrics requests{};
+    std::function<gate_figures()> connections{}; ///< Empty where there is no gate.
 
     [[nodiscard]] slicing slices() const noexcept { return {opts.first_slice, opts.slice}; }
 
@@ -50,6 +60,7 @@ struct application {
         const instant t = now();
         audience.expire_before(slices().slice_of(t - opts.retention));
         series->expire_before(t - opts.window_retention);
+        if (limiter) limiter->expire(rate_limiter::clock::now());
     }
 };
 

@@ -15,7 +15,9 @@
 #include <csignal>
 #include <cstdio>
 #include <ctime>
+#include <stdexcept>
 #include <string>
+#include <thread>
 
 namespace {
 
@@ -52,14 +54,39 @@ std::size_t connections_within_limits(std::size_t wanted) {
     return (std::min)(wanted, limit.rlim_cur > 2 * other_uses ? limit.rlim_cur - other_uses : other_uses);
 }
 
-int serve(const options& opts, const sigset_t& end_signals) {
+void let_in(access_control& access, const options& opts) {
+    try {
+        if (!opts.auth_tokens_file.empty()) access.use_file(opts.auth_tokens_file);
+        if (!opts.auth_tokens.empty()) access.use_lines(opts.auth_tokens);
+    } catch (const std::exception& e) {
+        throw std::runtime_error((opts.auth_tokens.empty() ? "--auth-tokens-file: " : "QSKETCH_AUTH_TOKENS: ") +
+                                 std::string(e.what()));
+    }
+}
+
+/// A file that cannot be used changes nothing.
+void reload_tokens(access_control& access, bool asked) {
+    try {
+        if (access.reload(asked)) spdlog::info("--auth-tokens-file read again: {} tokens", access.current()->size());
+    } catch (const std::exception& e) {
+        spdlog::error("the tokens stay as they were; --auth-tokens-file: {}", e.what());
+    }
+}
+
+int serve(const options& opts, const sigset_t& signals) {
     using namespace std::chrono_literals;
     application app(opts,
                     [] { return std::chrono::floor<std::chrono::milliseconds>(std::chrono::system_clock::now()); });
     responder answers(app);
-    gate doors({opts.threads, connections_within_limits(opts.max_connections), opts.max_body},
-               [&](exchange& x) { return answers.respond(x); });
-    const std::string url = doors.bind(opts.host, opts.port, opts.insecure);
+    const std::size_t cores = std::max(1U, std::thread::hardware_concurrency());
+    gate doors(
+        {opts.threads, (std::min)(opts.threads, cores), connections_within_limits(opts.max_connections), opts.max_body},
+        [&](exchange& x) { return answers.respond(x); }, [&](const exchange& x) { return answers.wants_body_of(x); });
+    app.connections = [&] { return doors.figures(); };
+    let_in(app.access, opts);
+    const auto [fd, url, loopback] = doors.bind(opts.host, opts.port, opts.insecure || app.access.current());
+    const request_limits limits = opts.rate_limit.value_or(loopback ? request_limits{} : request_limits{1000, 5000});
+    if (limits != request_limits{}) app.limiter = std::make_unique<rate_limiter>(limits, random_key());
     for (const std::string& name : opts.unknown_environment)
         spdlog::warn("{} is in the environment, but there is no such option", name);
     doors.start();
@@ -73,14 +100,16 @@ int serve(const options& opts, const sigset_t& end_signals) {
     constexpr timespec pause{0, 250'000'000};
     int signal = -1;
     for (auto next_expiry = std::chrono::steady_clock::now() + 10s; signal < 0;) {
-        signal = ::sigtimedwait(&end_signals, nullptr, &pause);
+        signal = ::sigtimedwait(&signals, nullptr, &pause);
+        reload_tokens(app.access, signal == SIGHUP);
+        if (signal == SIGHUP) signal = -1;
         doors.sweep();
         if (std::chrono::steady_clock::now() < next_expiry) continue;
         app.expire();
         next_expiry = std::chrono::steady_clock::now() + 10s;
     }
     spdlog::info("{}: finishing the requests of {} connections", signal == SIGTERM ? "SIGTERM" : "SIGINT",
-                 doors.connections());
+                 doors.figures().open);
     app.draining = true;
     doors.stop(3s);
     spdlog::info("done");
@@ -90,17 +119,17 @@ int serve(const options& opts, const sigset_t& end_signals) {
 } // namespace
 
 int main(int argc, char** argv) {
-    // Before any thread is there to inherit another mask: the signals are for sigtimedwait alone.
-    sigset_t end_signals;
-    sigemptyset(&end_signals);
-    sigaddset(&end_signals, SIGTERM);
-    sigaddset(&end_signals, SIGINT);
-    pthread_sigmask(SIG_BLOCK, &end_signals, nullptr);
     try {
         const auto opts = parse_options(argc, argv);
         if (!opts) return 0;
+        // Before any thread is there to inherit another mask: the signals are for sigtimedwait alone.
+        sigset_t signals;
+        sigemptyset(&signals);
+        for (const int number : {SIGTERM, SIGINT, SIGHUP})
+            if (number != SIGHUP || !opts->auth_tokens_file.empty()) sigaddset(&signals, number);
+        pthread_sigmask(SIG_BLOCK, &signals, nullptr);
         log_to_stderr(opts->logs);
-        return serve(*opts, end_signals);
+        return serve(*opts, signals);
     } catch (const storage_error& e) {
         std::fprintf(stderr, "qsketch-server: --data-dir: %s\n", e.what());
         return 2;

@@ -3,6 +3,8 @@
 #include "domain/instant.hpp"
 #include "storage/storage.hpp"
 
+#include "http/rate_limit.hpp"
+
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -39,6 +41,9 @@ struct options {
     std::size_t max_body = 0;
     std::size_t max_series = 0;
     bool insecure = false;
+    std::string auth_tokens_file;             ///< Empty if it is not given.
+    std::string auth_tokens;                  ///< The lines themselves, from QSKETCH_AUTH_TOKENS.
+    std::optional<request_limits> rate_limit; ///< Nothing: what fits the address listened on.
     log_format logs = log_format::text;
     bool log_requests = false;
     std::vector<std::string> unknown_environment; ///< Names that look like ours and are none; worth a warning.

@@ -1,7 +1,9 @@
 #pragma once
 
+#include "http/access.hpp"
 #include "http/answer.hpp"
 #include "http/errors.hpp"
+#include "http/rate_limit.hpp"
 #include "http/request.hpp"
 
 #include <span>
@@ -11,12 +13,19 @@ namespace qsketch_server {
 
 struct application;
 
+/// Always answered within some tens of microseconds, or says itself when it is about to wait: such a request is
+/// answered by the thread that received it, others by one that has stepped aside.
+enum class pace { quick, slow };
+
 /// One row a method and path. A pattern that ends in {…} stands for every path that goes on with at least one byte.
 struct route {
     std::string_view method;
     std::string_view pattern;
     answer (*handler)(application&, const request&);
     error_style errors;
+    scope needs;
+    asker who;
+    pace takes;
     std::string_view doc;
 };
 
@@ -26,6 +35,10 @@ struct route {
 /// Finds the row and calls its handler; all errors are answers too. `target` is path and query as sent; it fills in
 /// the request's path and query.
 [[nodiscard]] answer dispatch(application& app, request& rq, std::string_view target);
+
+/// Is this somebody whose body is worth waiting for?
+[[nodiscard]] bool may_send_body(const application& app, std::string_view method, std::string_view target,
+                                 const std::optional<std::string>& authorization);
 
 /// How the path of a target writes its errors.
 [[nodiscard]] error_style error_style_of(std::string_view target) noexcept;
@@ -47,6 +60,7 @@ answer get_keys(application& app, const request& rq);
 answer delete_key(application& app, const request& rq);
 
 answer get_health(application& app, const request& rq);
+answer get_metrics_page(application& app, const request& rq);
 answer get_livez(application& app, const request& rq);
 answer get_readyz(application& app, const request& rq);
 answer get_openapi(application& app, const request& rq);

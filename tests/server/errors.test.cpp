@@ -338,11 +338,8 @@ TEST_CASE("A body beyond --max-body is refused, however it is announced") {
     CHECK(post_json(shared(), "/samples", fits).status == 200);
 }
 
-TEST_CASE("Compressed bodies are refused and answers are never compressed") {
-    CHECK(ask(shared(), "POST", "/samples", "xxxx", "Content-Encoding: gzip\r\nContent-Type: application/json\r\n")
-              .status == 415);
-    const reply r = get(shared(), "/openapi.yaml", "Accept-Encoding: gzip, br\r\nRange: bytes=0-3\r\n");
+TEST_CASE("Ranges are not for what is made anew for every request") {
+    const reply r = get(shared(), "/openapi.yaml", "Range: bytes=0-3\r\n");
     CHECK(r.status == 200);
-    CHECK(r.header("content-encoding").empty());
     CHECK(r.body.size() > 1000);
 }

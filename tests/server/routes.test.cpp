@@ -69,6 +69,7 @@ TEST_CASE("The route table, the OpenAPI document and the requests of this test n
         {"GET /keys", "/keys", 200},
         {"DELETE /keys/{key}", "/keys/k", 204},
         {"GET /health", "/health", 200},
+        {"GET /metrics", "/metrics", 200},
         {"GET /livez", "/livez", 200},
         {"GET /readyz", "/readyz", 200},
         {"GET /openapi.yaml", "/openapi.yaml", 200},

@@ -15,6 +15,7 @@ namespace {
 [[nodiscard]] std::string_view code_of(int status) noexcept {
     switch (status) {
     case 401:
+    case 403:
         return "AUTH_ERROR";
     case 404:
         return "NOT_FOUND";
@@ -36,21 +37,22 @@ namespace {
     }
 }
 
-[[nodiscard]] answer coded(int status, std::string_view code, std::string_view message, error_style style,
-                           std::string_view details) {
+} // namespace
+
+answer error_answer(int status, std::string_view code, std::string_view message, error_style style,
+                    std::string_view details) {
     const std::string text = json_string(message);
     answer out = json_answer(
         status, style == error_style::sentence
                     ? fmt::format(R"({{"error":{},"code":"{}","details":{}}})", text, code, details)
                     : fmt::format(R"({{"error":true,"code":"{}","message":{},"details":{}}})", code, text, details));
+    out.error_code = code;
     if (status == 503) out.headers.emplace_back("Retry-After", "1");
     return out;
 }
 
-} // namespace
-
 answer error_answer(int status, std::string_view message, error_style style, std::string_view details) {
-    return coded(status, code_of(status), message, style, details);
+    return error_answer(status, code_of(status), message, style, details);
 }
 
 answer exception_answer(const std::exception_ptr& thrown, const request& rq, error_style style) {
@@ -62,7 +64,7 @@ answer exception_answer(const std::exception_ptr& thrown, const request& rq, err
         for (const problem& p : e.problems())
             fields += fmt::format(R"({}{{"field":{},"error":{}}})", fields.empty() ? "" : ",", json_string(p.field),
                                   json_string(p.error));
-        return coded(400, "VALIDATION_ERROR", e.what(), style, fmt::format(R"({{"fields":[{}]}})", fields));
+        return error_answer(400, "VALIDATION_ERROR", e.what(), style, fmt::format(R"({{"fields":[{}]}})", fields));
     } catch (const malformed_request& e) {
         return error_answer(400, e.what(), style);
     } catch (const not_found& e) {

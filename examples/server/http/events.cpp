@@ -1,6 +1,7 @@
 #include "http/events.hpp"
 
 #include "domain/text.hpp"
+#include "http/borrowed_parser.hpp"
 #include "http/request.hpp"
 
 #include <fmt/format.h>
@@ -11,7 +12,6 @@
 #include <charconv>
 #include <cmath>
 #include <cstdlib>
-#include <semaphore>
 #include <utility>
 
 namespace qsketch_server {
@@ -24,11 +24,6 @@ static_assert(simdjson::SIMDJSON_PADDING <= 64, "the gate leaves 64 bytes behind
 
 constexpr std::size_t max_names = 8;
 constexpr std::size_t max_shown = 64; // bytes of a number in a message
-// A parser takes some 14 times the memory of what it parses. One for small bodies stays with each thread; of large
-// ones only so many are parsed at once.
-constexpr std::size_t small_body = std::size_t{1} << 20;
-constexpr std::ptrdiff_t large_bodies_at_once = 2;
-
 [[nodiscard]] constexpr bool is_digit(char c) noexcept { return c >= '0' && c <= '9'; }
 
 /// Everything at the start of `text` that may be part of a number.
@@ -217,23 +212,6 @@ void read_lines(std::string_view body, simdjson::dom::parser& parser, std::span<
     }
 }
 
-/// Waits until a large body may be parsed.
-class large_body_turn {
-public:
-    explicit large_body_turn(bool needed) : needed_(needed) {
-        if (needed_) turns.acquire();
-    }
-    ~large_body_turn() {
-        if (needed_) turns.release();
-    }
-    large_body_turn(const large_body_turn&) = delete;
-    large_body_turn& operator=(const large_body_turn&) = delete;
-
-private:
-    static inline std::counting_semaphore<large_bodies_at_once> turns{large_bodies_at_once};
-    bool needed_;
-};
-
 } // namespace
 
 std::string json_value::shown() const {
@@ -265,7 +243,9 @@ answer event_report::to_answer() const {
         body +=
             fmt::format(R"({}{{"line":{},"error":{}}})", &e == errors_.data() ? "" : ",", e.line, json_string(e.error));
     body += "]}";
-    return json_answer(accepted > 0 ? 200 : 400, std::move(body));
+    answer out = json_answer(accepted > 0 ? 200 : 400, std::move(body));
+    out.events = accepted;
+    return out;
 }
 
 event_report read_events(const request& rq, std::span<const std::string_view> names, const event_reader& read) {
@@ -279,11 +259,8 @@ event_report read_events(const request& rq, std::span<const std::string_view> na
         throw refused_request(415, "the body must be application/json or application/x-ndjson, got " +
                                        in_quotes(rq.content_type));
     if (rq.body.find_first_not_of(" \t\r\n") == rq.body.npos) throw malformed_request("the body is empty");
-    static thread_local simdjson::dom::parser cached;
-    const bool small = rq.body.size() <= small_body;
-    const large_body_turn turn(!small); // outlives the parser, whose memory it stands for
-    simdjson::dom::parser fresh;
-    simdjson::dom::parser& parser = small ? cached : fresh;
+    const borrowed_parser borrowed(rq.body.size());
+    simdjson::dom::parser& parser = *borrowed;
     event_report report;
     if (lines) {
         report.batch = true;

@@ -3,6 +3,7 @@
 #include "domain/instant.hpp"
 #include "domain/problem.hpp"
 
+#include <functional>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -20,9 +21,17 @@ struct request {
     std::string path_rest;                                  ///< Decoded: what a pattern's {…} stands for.
     std::string_view body;                                  ///< At least 64 bytes behind it may be read.
     std::string content_type;                               ///< In lower case, without parameters.
-    std::string accept;
-    bool encoded_body = false; ///< The body came with a Content-Encoding.
+    std::string accept;                                     ///< In lower case.
+    std::string accept_encoding;                            ///< In lower case.
+    std::string content_encoding;                           ///< In lower case.
+    std::optional<std::string> authorization;               ///< As sent.
+    std::string peer;                                       ///< The client's address.
+    std::string client; ///< The name of the token it has shown; empty where none is asked for.
     std::string id;
+    std::optional<std::size_t> route; ///< Its place in routes(), once it is known to have one.
+    /// To be called before anything that may take long or wait: other connections then go on beside it. May be called
+    /// again; empty where nobody else waits.
+    std::function<void()> step_aside;
 
     /// Null if it is not given.
     [[nodiscard]] const std::string* parameter(std::string_view name) const noexcept;
@@ -30,6 +39,9 @@ struct request {
     [[nodiscard]] const std::string& required(std::string_view name) const;
     [[nodiscard]] bool wants_json() const noexcept;
 };
+
+/// Is `item` in a list as Accept and its like have it, with a weight other than 0? Nothing if it is not in it at all.
+[[nodiscard]] std::optional<bool> listed(std::string_view list, std::string_view item) noexcept;
 
 /// Bytes that are no request of this interface: a broken query string, a body that is no JSON.
 class malformed_request : public std::invalid_argument {

@@ -108,7 +108,8 @@ private:
 /// A server that serves, on a port of its own.
 class server : public process {
 public:
-    explicit server(std::vector<std::string> arguments = {}) : process(with_any_port(std::move(arguments))) {
+    explicit server(std::vector<std::string> arguments = {}, const std::vector<std::string>& environment = {})
+        : process(with_any_port(std::move(arguments)), environment) {
         const std::string first = line();
         const std::string expected = "listening on http://127.0.0.1:";
         if (first.rfind(expected, 0) != 0) throw std::runtime_error("the server says: " + first + errors());
