@@ -3,8 +3,10 @@
 #include <qsketch/concepts.hpp>
 #include <qsketch/count_min.hpp>
 #include <qsketch/error.hpp>
+#include <qsketch/exp_window.hpp>
 #include <qsketch/hash.hpp>
 #include <qsketch/hyperloglog.hpp>
+#include <qsketch/keyed.hpp>
 #include <qsketch/log_histogram.hpp>
 #include <qsketch/scale.hpp>
 #include <qsketch/sip_hash.hpp>
@@ -12,3 +14,4 @@
 #include <qsketch/tdigest.hpp>
 #include <qsketch/top_k.hpp>
 #include <qsketch/version.hpp>
+#include <qsketch/window_answer.hpp>

@@ -213,28 +213,20 @@ struct sketch_case<qsketch::log_histogram<Counter>> {
     }
 };
 
-template <class Inner, class Clock>
-struct sketch_case<qsketch::sliding_window<Inner, Clock>> {
-    using sketch = qsketch::sliding_window<Inner, Clock>;
+/// What both kinds of window share; events fall into one of five slots around the epoch, and none is ever too old.
+template <class Window, class Inner>
+struct window_case {
     using inner_case = sketch_case<Inner>;
-    using duration = typename sketch::duration;
-    using time_point = typename sketch::time_point;
+    using duration = typename Window::duration;
+    using time_point = typename Window::time_point;
     static constexpr bool merge_associates = inner_case::merge_associates;
     static constexpr bool merge_adds_up = inner_case::merge_adds_up;
     static constexpr duration slot = std::chrono::seconds(10);
 
-    static std::string name() { return "window_of_" + inner_case::name(); }
-    static sketch make() { return sketch(slot, 8, inner_case::make()); }
-    static std::vector<sketch> strangers() {
-        std::vector<sketch> result{sketch(slot * 2, 8, inner_case::make()), sketch(slot, 9, inner_case::make())};
-        for (const auto& inner : inner_case::strangers()) result.push_back(sketch(slot, 8, inner));
-        return result;
-    }
     static auto event(std::uint64_t key) { return inner_case::event(key); }
-    /// One of five slots around the epoch: no event is ever too old.
     static time_point when(std::uint64_t key) { return time_point(slot * (static_cast<std::int64_t>(key % 5) - 2)); }
 
-    static void require_close(const sketch& a, const sketch& b) {
+    static void require_close(const Window& a, const Window& b) {
         for (const auto now : {when(0), when(2), when(4)})
             for (std::int64_t length = 1; length < 9; length += 3) {
                 const auto one = a.query(slot * length, now);
@@ -245,15 +237,53 @@ struct sketch_case<qsketch::sliding_window<Inner, Clock>> {
             }
     }
 
-    static void require_sane(const sketch& s) {
+    static void require_sane(const Window& w) {
         for (const auto now : {(time_point::min)(), when(0), when(4), (time_point::max)()})
             for (const auto length : {duration(1), slot * 3, (duration::max)()}) {
-                const auto answer = s.query(length, now);
+                const auto answer = w.query(length, now);
                 require(answer.from <= answer.to, "answer.from <= answer.to");
-                require(now <= answer.to, "now <= answer.to");
                 inner_case::require_sane(answer.sketch);
             }
-        if (s.empty()) require(s.dropped_late() == 0, "s.dropped_late() == 0");
+        if (w.empty()) require(w.dropped_late() == 0, "w.dropped_late() == 0");
+    }
+};
+
+template <class Inner, class Clock>
+struct sketch_case<qsketch::sliding_window<Inner, Clock>> : window_case<qsketch::sliding_window<Inner, Clock>, Inner> {
+    using sketch = qsketch::sliding_window<Inner, Clock>;
+    using base = window_case<sketch, Inner>;
+    using base::slot;
+
+    static std::string name() { return "window_of_" + base::inner_case::name(); }
+    static sketch make() { return sketch(slot, 8, base::inner_case::make()); }
+    static std::vector<sketch> strangers() {
+        std::vector<sketch> result{sketch(slot * 2, 8, base::inner_case::make()),
+                                   sketch(slot, 9, base::inner_case::make())};
+        for (const auto& inner : base::inner_case::strangers()) result.push_back(sketch(slot, 8, inner));
+        return result;
+    }
+    static void require_sane(const sketch& s) {
+        base::require_sane(s);
+        for (const auto now : {base::when(0), base::when(4), (base::time_point::max)()})
+            require(now <= s.query(slot, now).to, "now <= s.query(slot, now).to");
+    }
+};
+
+template <class Inner, class Clock>
+struct sketch_case<qsketch::exp_window<Inner, Clock>> : window_case<qsketch::exp_window<Inner, Clock>, Inner> {
+    using sketch = qsketch::exp_window<Inner, Clock>;
+    using base = window_case<sketch, Inner>;
+    using base::slot;
+
+    static std::string name() { return "exp_window_of_" + base::inner_case::name(); }
+    static sketch make() { return sketch(sketch::exponential(slot, 5, slot * 35), base::inner_case::make()); }
+    static std::vector<sketch> strangers() {
+        std::vector<sketch> result{sketch(sketch::exponential(slot, 4, slot * 35), base::inner_case::make()),
+                                   sketch(sketch::exponential(slot * 2, 5, slot * 35), base::inner_case::make()),
+                                   sketch(sketch::exponential(slot, 5, slot * 34), base::inner_case::make())};
+        for (const auto& inner : base::inner_case::strangers())
+            result.push_back(sketch(sketch::exponential(slot, 5, slot * 35), inner));
+        return result;
     }
 };
 
@@ -262,7 +292,8 @@ using sketch_types =
                qsketch::hyperloglog<std::string_view>, qsketch::count_min<std::uint64_t>,
                qsketch::count_min<std::uint64_t, qsketch::conservative>, qsketch::top_k<std::uint64_t>,
                qsketch::sliding_window<qsketch::tdigest<>>,
-               qsketch::sliding_window<qsketch::hyperloglog<std::uint64_t>>, qsketch::log_histogram<>>;
+               qsketch::sliding_window<qsketch::hyperloglog<std::uint64_t>>, qsketch::log_histogram<>,
+               qsketch::exp_window<qsketch::tdigest<>>, qsketch::exp_window<qsketch::hyperloglog<std::uint64_t>>>;
 
 /// The index of a sketch in a list of types.
 template <class Sketch, class First, class... Others>
@@ -277,6 +308,8 @@ template <class Sketch>
 constexpr bool is_window = false;
 template <class Inner, class Clock>
 constexpr bool is_window<qsketch::sliding_window<Inner, Clock>> = true;
+template <class Inner, class Clock>
+constexpr bool is_window<qsketch::exp_window<Inner, Clock>> = true;
 
 using keys = std::span<const std::uint64_t>;
 

@@ -48,9 +48,12 @@ public:
     void merge(table where, std::string_view key, std::string_view operand);
     void remove(table where, std::string_view key);
 
-    /// `apply` is called when the changes are durable, in the order of these calls. It must not throw.
+    /// `apply` is called when the changes are durable: those of one commit in the order of these calls, those of
+    /// different commits in the order in which these became durable, one at a time, and before commit() returns. So it
+    /// should be short. It may run on a thread that is in another commit(), so it must not ask for locks that are held
+    /// over one. It must not throw.
     void then(std::function<void()> apply);
-    /// Kept until the changes are applied or given up: locks, pins.
+    /// Kept until the changes are applied or given up, and let go by the thread that called commit(): locks, pins.
     void hold(std::shared_ptr<void> until_done);
 
     [[nodiscard]] bool empty() const noexcept;
