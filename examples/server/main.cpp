@@ -1,6 +1,5 @@
 #include "application.hpp"
 #include "domain/audience.hpp"
-#include "domain/series.hpp"
 #include "http/answer.hpp"
 #include "http/server.hpp"
 #include "options.hpp"
@@ -15,6 +14,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
@@ -50,12 +50,12 @@ void log_to_stderr(log_format format) {
     spdlog::set_default_logger(std::move(log));
 }
 
-/// A key for this process only: what it hashes cannot be looked up by anybody who has not been in it.
-qsketch::sip_hash random_key() {
+/// For this process only: what is hashed with it cannot be looked up by anybody who has not been in it.
+std::array<std::byte, 16> random_key() {
     std::array<std::byte, 16> key{};
     if (::getrandom(key.data(), key.size(), 0) != static_cast<ssize_t>(key.size()))
         throw std::runtime_error("the system has no random numbers");
-    return qsketch::sip_hash(key);
+    return key;
 }
 
 /// As many descriptors as the system allows, and no more connections than those; some are for other uses.
@@ -86,10 +86,25 @@ void make_data_dir(const std::string& path) {
 
 int serve(const options& opts, const sigset_t& end_signals) {
     using namespace std::chrono_literals;
-    application app{opts,
-                    [] { return std::chrono::floor<std::chrono::milliseconds>(std::chrono::system_clock::now()); },
-                    std::make_unique<memory_audience>(random_key()),
-                    std::make_unique<memory_series>(opts.window_retention, opts.max_series)};
+    const qsketch::hash names(std::bit_cast<std::array<std::uint64_t, 2>>(random_key())[0]);
+    const auto sample_levels = qsketch_server::sample_levels(opts.window_retention);
+    const auto metric_levels = metric_store::levels(std::chrono::floor<std::chrono::seconds>(opts.retention));
+    std::array<table_rules, table_count> rules;
+    rules[static_cast<std::size_t>(table::samples)] = sample_table::rules(sample_levels);
+    rules[static_cast<std::size_t>(table::metrics)] = metric_store::rules(metric_levels);
+    auto rows = std::make_unique<storage>(storage::settings{opts.data_dir, storage::sync::none}, rules);
+    const storage& r = *rows;
+    application app{
+        opts,
+        [] { return std::chrono::floor<std::chrono::milliseconds>(std::chrono::system_clock::now()); },
+        names,
+        std::move(rows),
+        std::make_unique<memory_audience>(qsketch::sip_hash(random_key())),
+        std::make_unique<sample_table>(
+            sample_table::settings{table::samples, sample_levels, opts.max_series, opts.series_memory / 2, names}, r),
+        std::make_unique<metric_store>(metric_store::series::settings{table::metrics, metric_levels, opts.max_series,
+                                                                      opts.series_memory / 2, names},
+                                       r)};
     responder answers(app);
     gate doors({opts.threads, connections_within_limits(opts.max_connections), opts.max_body},
                [&](exchange& x) { return answers.respond(x); });
@@ -106,6 +121,7 @@ int serve(const options& opts, const sigset_t& end_signals) {
     for (auto next_expiry = std::chrono::steady_clock::now() + 10s; signal < 0;) {
         signal = ::sigtimedwait(&end_signals, nullptr, &pause);
         doors.sweep();
+        app.trim();
         if (std::chrono::steady_clock::now() < next_expiry) continue;
         app.expire();
         next_expiry = std::chrono::steady_clock::now() + 10s;

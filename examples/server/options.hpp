@@ -34,6 +34,7 @@ struct options {
     std::size_t max_connections = 0;
     std::size_t max_body = 0;
     std::size_t max_series = 0;
+    std::size_t series_memory = 0;
     bool insecure = false;
     log_format logs = log_format::text;
     bool log_requests = false;

@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <optional>
 #include <string>
 
 namespace qsketch_server {
@@ -14,7 +15,7 @@ namespace {
 constexpr auto envelope = error_style::envelope;
 constexpr auto sentence = error_style::sentence;
 
-constexpr route table[] = {
+constexpr route all_routes[] = {
     {"POST", "/analytics", post_analytics, envelope, "Counts one click or impression, or a batch of them"},
     {"GET", "/analytics", get_analytics, envelope,
      "Unique users, clicks and impressions of the slice that holds a time"},
@@ -30,22 +31,37 @@ constexpr route table[] = {
     {"GET", "/topk", get_topk, sentence, "The most frequent values in a window"},
     {"GET", "/keys", get_keys, sentence, "Known keys, page by page"},
     {"DELETE", "/keys/{key}", delete_key, sentence, "Forgets a key and its samples"},
+    {"POST", "/metrics", post_metrics, envelope, "Takes one value of a tagged metric or a batch of them"},
+    {"POST", "/insert", post_insert, envelope, "Takes one value by its partition key or a batch of them"},
+    {"GET", "/aggregate", get_aggregate, envelope, "Figures of a metric, by group and by window"},
+    {"POST", "/compute", post_compute, envelope,
+     "Figures of a metric as this node has it, or the average of all inserts"},
+    {"GET", "/v1/sketches/{key}", get_sketch, envelope, "The t-digest of the samples in a window, as bytes"},
+    {"PUT", "/v1/sketches/{key}/merge", put_sketch, envelope, "Merges a t-digest into the samples of a key"},
     {"GET", "/health", get_health, envelope, "State of this node, for people"},
     {"GET", "/livez", get_livez, envelope, "200 while the process runs"},
     {"GET", "/readyz", get_readyz, envelope, "200 while requests are taken"},
     {"GET", "/openapi.yaml", get_openapi, envelope, "This interface, for programs"},
 };
 
-[[nodiscard]] bool matches(std::string_view pattern, std::string_view path) noexcept {
+/// Whether the path fits, and what its {…} stands for.
+[[nodiscard]] std::optional<std::string_view> match(std::string_view pattern, std::string_view path) noexcept {
     const std::size_t brace = pattern.find('{');
-    if (brace == pattern.npos) return pattern == path;
-    return path.size() > brace && path.starts_with(pattern.substr(0, brace));
+    if (brace == pattern.npos) return pattern == path ? std::optional(std::string_view()) : std::nullopt;
+    const std::string_view before = pattern.substr(0, brace);
+    const std::string_view behind = pattern.substr(pattern.find('}') + 1);
+    if (path.size() <= before.size() + behind.size() || !path.starts_with(before) || !path.ends_with(behind)) return {};
+    return path.substr(brace, path.size() - before.size() - behind.size());
+}
+
+[[nodiscard]] bool matches(std::string_view pattern, std::string_view path) noexcept {
+    return match(pattern, path).has_value();
 }
 
 /// "GET, HEAD, POST, OPTIONS"; empty for an unknown path.
 [[nodiscard]] std::string allowed(std::string_view path) {
     std::string out;
-    for (const route& r : table) {
+    for (const route& r : all_routes) {
         if (!matches(r.pattern, path) && path != "*") continue;
         if (out.find(r.method) == out.npos) out.append(r.method).append(r.method == "GET" ? ", HEAD, " : ", ");
     }
@@ -53,9 +69,9 @@ constexpr route table[] = {
 }
 
 [[nodiscard]] error_style style_of(std::string_view path) noexcept {
-    const auto row =
-        std::find_if(std::begin(table), std::end(table), [&](const route& r) { return matches(r.pattern, path); });
-    return row == std::end(table) ? envelope : row->errors;
+    const auto row = std::find_if(std::begin(all_routes), std::end(all_routes),
+                                  [&](const route& r) { return matches(r.pattern, path); });
+    return row == std::end(all_routes) ? envelope : row->errors;
 }
 
 [[nodiscard]] answer route_request(application& app, request& rq, std::string_view query) {
@@ -68,10 +84,10 @@ constexpr route table[] = {
         return out;
     }
     const std::string_view method = rq.method == "HEAD" ? std::string_view("GET") : std::string_view(rq.method);
-    for (const route& r : table) {
+    for (const route& r : all_routes) {
         if (r.method != method || !matches(r.pattern, path)) continue;
         rq.query = parse_query(query);
-        rq.path_rest = path.substr((std::min)(r.pattern.find('{'), path.size()));
+        rq.path_rest = *match(r.pattern, path);
         if (rq.encoded_body)
             throw refused_request(415, "compressed bodies are not taken here; send them without Content-Encoding");
         return r.handler(app, rq);
@@ -84,7 +100,7 @@ constexpr route table[] = {
 
 } // namespace
 
-std::span<const route> routes() noexcept { return table; }
+std::span<const route> routes() noexcept { return all_routes; }
 
 error_style error_style_of(std::string_view target) noexcept {
     return style_of(target.substr(0, (std::min)(target.find('?'), target.size())));

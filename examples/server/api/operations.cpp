@@ -24,7 +24,8 @@ answer get_health(application& app, const request&) {
                          R"("storage":{{"durability":"none","total_size":0,"free_space":null}},)"
                          R"("cluster":{{"enabled":false,"node_id":{}}},"series":{},"refused":{{"too_old":{}}}}})",
                          uptime_text(up), QSKETCH_VERSION_MAJOR, QSKETCH_VERSION_MINOR, QSKETCH_VERSION_PATCH,
-                         json_string(app.opts.node_id), app.series->size(), app.too_old.load()));
+                         json_string(app.opts.node_id), app.samples->size() + app.metrics->table().size(),
+                         app.too_old.load()));
 }
 
 answer get_livez(application&, const request&) { return empty_answer(200); }

@@ -34,10 +34,10 @@ const std::string& request::required(std::string_view name) const {
     throw invalid_fields(problem{std::string(name), "is required"});
 }
 
-bool request::wants_json() const noexcept {
+bool request::accepts(std::string_view type) const noexcept {
     for (std::string_view list = accept; !list.empty();) {
         std::string_view item = next_part(list, ',');
-        bool wanted = next_part(item, ';') == "application/json";
+        bool wanted = next_part(item, ';') == type;
         while (!item.empty()) {
             const std::string_view parameter = next_part(item, ';');
             if (parameter.starts_with("q=") && parameter.find_first_not_of("0.", 2) == parameter.npos) wanted = false;
