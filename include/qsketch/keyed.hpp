@@ -52,7 +52,6 @@ public:
     using value_type = Value;
     /// How keys are looked up: a std::string by std::string_view, so that nothing is allocated for a known key.
     using lookup_key = std::conditional_t<std::same_as<Key, std::string>, std::string_view, const Key&>;
-    using duration = typename Clock::duration;
     using time_point = typename Clock::time_point;
 
     /// Every entry starts as a copy of `prototype`.
@@ -92,10 +91,7 @@ public:
             }
             std::unique_lock creating(s.mutex);
             if (s.find(key, hash) != nullptr) continue; // just made by another thread, or missed
-            if (size_.fetch_add(1, std::memory_order_relaxed) >= max_keys_) {
-                size_.fetch_sub(1, std::memory_order_relaxed);
-                return false;
-            }
+            if (!count_one_more()) return false;
             unfinished made(*this, s, key, hash);
             creating.unlock();
             entry& created = made.created();
@@ -113,16 +109,22 @@ public:
         return update_at(clock_.now(), key, std::forward<Function>(f));
     }
 
-    /// Calls f(const Value&) with the value of the key, perhaps together with other readers. Returns false, with
-    /// nothing called, if the key is unknown. Counts as no update.
+    /// Calls f(const Value&) with the value of the key, perhaps together with other readers. Returns what f returns in
+    /// a std::optional, or true if that is nothing; nullopt or false, with nothing called, if the key is unknown.
+    /// Counts as no update.
     /// O(1). Throws what f throws.
     template <std::invocable<const Value&> Function>
-    bool read(lookup_key key, Function&& f) const {
+    auto read(lookup_key key, Function&& f) const {
+        using answer = std::decay_t<std::invoke_result_t<Function, const Value&>>;
         const std::uint64_t hash = hash_(key);
         const auto found = find_surely<std::shared_lock>(shard_of(hash), key, hash);
-        if (found.at == nullptr) return false;
-        std::forward<Function>(f)(std::as_const(*found.at->value));
-        return true;
+        if constexpr (std::is_void_v<answer>) {
+            if (found.at != nullptr) std::forward<Function>(f)(std::as_const(*found.at->value));
+            return found.at != nullptr;
+        } else {
+            if (found.at == nullptr) return std::optional<answer>();
+            return std::optional<answer>(std::forward<Function>(f)(std::as_const(*found.at->value)));
+        }
     }
 
     /// Forgets the key, once those who are at its value are done. False if it is unknown. O(1).
@@ -235,6 +237,9 @@ public:
     }
 
 private:
+    static_assert(std::is_nothrow_invocable_r_v<std::uint64_t, const Hash&, lookup_key>,
+                  "keyed needs a hash that makes 64 bits of a key and does not throw");
+
     /// The address of an entry, 0 where there is none, with bits of the hash in those that alignment leaves free.
     using slot = std::uintptr_t;
     static constexpr slot tags = 31;
@@ -305,7 +310,7 @@ private:
                 tables.push_back(std::move(larger));
             }
             if (spare == nullptr) {
-                const std::size_t count = std::clamp(entry_count, std::size_t{1}, std::size_t{16});
+                const std::size_t count = std::clamp(entry_count / 4, std::size_t{1}, std::size_t{16});
                 blocks.reserve(blocks.size() + 1);
                 blocks.emplace_back(std::make_unique<entry[]>(count), count);
                 entry_count += count;
@@ -430,6 +435,13 @@ private:
             const std::lock_guard searching(s.mutex);
             if (s.find(key, hash) == nullptr) return {};
         }
+    }
+
+    [[nodiscard]] bool count_one_more() noexcept {
+        std::size_t size = size_.load(std::memory_order_relaxed);
+        while (size < max_keys_)
+            if (size_.compare_exchange_weak(size, size + 1, std::memory_order_relaxed)) return true;
+        return false;
     }
 
     /// Drops an entry that this thread holds the lock of, and not the shard's mutex.

@@ -57,8 +57,7 @@ private:
     /// Sleeps while the state, which has a writer, stays as it is; returns what it is then.
     [[nodiscard]] std::uint32_t changed(std::uint32_t state) noexcept {
         if ((state & sleepers) == 0 &&
-            !state_.compare_exchange_strong(state, state | sleepers, std::memory_order_relaxed,
-                                            std::memory_order_acquire))
+            !state_.compare_exchange_strong(state, state | sleepers, std::memory_order_acquire))
             return state;
         state_.wait(state | sleepers, std::memory_order_relaxed);
         return state_.load(std::memory_order_acquire);
