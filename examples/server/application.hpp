@@ -1,15 +1,15 @@
 #pragma once
 
+#include "domain/audience.hpp"
 #include "domain/metrics.hpp"
 #include "domain/sample_table.hpp"
 #include "domain/store.hpp"
 #include "options.hpp"
+#include "storage/storage.hpp"
 
 #include <atomic>
 #include <chrono>
 #include <cstdint>
-#include <memory>
-#include <string_view>
 
 namespace qsketch_server {
 
@@ -17,13 +17,16 @@ struct request;
 
 /// What the endpoints work on.
 struct application {
+    /// Opens the data directory. Throws storage_error, naming what is wrong with it.
+    application(options o, wall_clock clock);
+
     options opts;
     wall_clock now;
-    qsketch::hash names; ///< With a seed that strangers do not know.
-    std::unique_ptr<storage> rows;
-    std::unique_ptr<audience_store> audience;
-    std::unique_ptr<sample_table> samples;
-    std::unique_ptr<metric_store> metrics;
+    qsketch::hash names; ///< Of series, with a seed that strangers do not know.
+    storage rows;
+    qsketch_server::audience audience;
+    sample_table samples;
+    metric_store metrics;
     std::chrono::steady_clock::time_point started = std::chrono::steady_clock::now();
     std::atomic<std::uint64_t> too_old = 0; ///< Events refused for their age.
     std::atomic<bool> draining = false;
@@ -40,37 +43,20 @@ struct application {
         const instant t = now();
         return {t - opts.window_retention, t + future_tolerance, "--window-retention", &too_old};
     }
-
     [[nodiscard]] acceptable_times metric_times() {
         const instant t = now();
         return {t - opts.retention, t + future_tolerance, "--retention", &too_old};
     }
 
-    /// Makes the changes durable; they are visible when it returns.
-    void commit(const request&, changes&& what) { rows->commit(std::move(what)); }
+    /// What every request that changes something ends with: returns when the changes are as durable as --durability
+    /// says, and visible. Throws storage_error; then nothing has changed.
+    void commit(const request& rq, changes&& what);
 
     /// Forgets what retention no longer covers. To be called now and then.
-    void expire() {
-        const instant t = now();
-        audience->expire_before(slices().slice_of(t - opts.retention));
-        expire_series(*samples, t - opts.window_retention);
-        expire_series(metrics->table(), t - opts.retention);
-    }
+    void expire();
 
     /// Keeps the windows in memory within what is allowed. To be called often.
-    void trim() {
-        samples->trim();
-        metrics->table().trim();
-    }
-
-private:
-    template <class Table>
-    void expire_series(Table& table, instant oldest) {
-        changes gone;
-        table.stage_expiry(gone, oldest);
-        if (!gone.empty()) rows->commit(std::move(gone));
-        table.drop_idle();
-    }
+    void trim();
 };
 
 } // namespace qsketch_server

@@ -283,7 +283,7 @@ void take_order(const request& rq, aggregate_request& out) {
 
 answer get_aggregate(application& app, const request& rq) {
     const aggregate_request asked = aggregate_request_of(app, rq);
-    const std::vector<aggregate_row> rows = app.metrics->aggregate(asked.query);
+    const std::vector<aggregate_row> rows = app.metrics.aggregate(asked.query);
     if (rows.empty()) throw not_found("nothing is known of the metric " + in_quotes(asked.query.metric));
     const aggregate_row whole = whole_of(rows);
     std::string body = fmt::format(R"({{"metric":{},"aggregations":{}{})", json_string(asked.query.metric),
@@ -373,10 +373,10 @@ answer post_compute(application& app, const request& rq) {
     const auto begin = std::chrono::steady_clock::now();
     const std::optional<aggregate_request> asked = compute_request_of(app, rq);
     if (!asked) {
-        const running_average all = app.metrics->average();
+        const running_average all = app.metrics.average();
         return json_answer(200, fmt::format(R"({{"average":{},"count":{}}})", json_number(all.average()), all.count));
     }
-    const std::vector<aggregate_row> rows = app.metrics->aggregate(asked->query);
+    const std::vector<aggregate_row> rows = app.metrics.aggregate(asked->query);
     if (rows.empty()) throw not_found("nothing is known of the metric " + in_quotes(asked->query.metric));
     std::string groups = "{}";
     if (!asked->query.group_by.empty())

@@ -159,7 +159,7 @@ private:
 [[nodiscard]] std::string insert_fields(const application& app, bool success, std::string_view first_series) {
     const std::string_view key = first_series.substr(0, first_series.find('\0'));
     return fmt::format(R"("success":{},"partition":{},"storage_size":"{}")", success, qsketch::hash()(key) % partitions,
-                       size_text(app.rows->now().bytes));
+                       size_text(app.rows.now().bytes));
 }
 
 } // namespace
@@ -168,7 +168,7 @@ answer post_metrics(application& app, const request& rq) {
     sample_batch batch(app.names);
     event_report report = read_metrics(app, rq, batch);
     store(app, rq, std::move(batch), report, "key",
-          [&](changes& to, const auto& samples) { return app.metrics->table().stage(to, samples); });
+          [&](changes& to, const auto& samples) { return app.metrics.table().stage(to, samples); });
     if (report.batch) return report.to_answer();
     return json_answer(200, fmt::format(R"({{"success":true,"message":"Metric inserted successfully",)"
                                         R"("worker_node":{}}})",
@@ -181,7 +181,7 @@ answer post_insert(application& app, const request& rq) {
     event_report report = binary ? read_binary_inserts(app, rq, batch) : read_inserts(app, rq, batch);
     const std::string first(batch.size() > 0 ? batch.name(0) : std::string_view());
     store(app, rq, std::move(batch), report, binary ? "key" : "partition_key",
-          [&](changes& to, const auto& samples) { return app.metrics->stage_inserts(to, samples); });
+          [&](changes& to, const auto& samples) { return app.metrics.stage_inserts(to, samples); });
     if (!report.batch) return json_answer(200, "{" + insert_fields(app, true, first) + "}");
     answer out = report.to_answer();
     if (binary) out.body.insert(1, insert_fields(app, report.accepted > 0, first) + ",");
@@ -189,7 +189,7 @@ answer post_insert(application& app, const request& rq) {
 }
 
 answer get_average(application& app, const request& rq) {
-    const double average = app.metrics->average().average();
+    const double average = app.metrics.average().average();
     if (!rq.accepts("application/octet-stream"))
         return json_answer(200, fmt::format(R"({{"average":{},"is_partial":false,"total_nodes":1,)"
                                             R"("responding_nodes":1}})",

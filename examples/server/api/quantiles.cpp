@@ -94,7 +94,7 @@ answer post_samples(application& app, const request& rq) {
     sample_batch batch(app.names);
     event_report report = read_samples(app, rq, batch);
     store(app, rq, std::move(batch), report, "key",
-          [&](changes& to, const auto& samples) { return app.samples->stage(to, samples); });
+          [&](changes& to, const auto& samples) { return app.samples.stage(to, samples); });
     if (report.batch) return report.to_answer();
     return json_answer(200, fmt::format(R"({{"ack":true,"ingestedAt":{}}})", app.now().time_since_epoch().count()));
 }
@@ -154,7 +154,7 @@ answer get_keys(application& app, const request& rq) {
     const std::string* const prefix = rq.parameter("prefix");
     const std::string* const after = rq.parameter("after");
     const auto wanted = static_cast<std::size_t>(limit == nullptr ? 100 : whole_number("limit", *limit, 1, 10000));
-    auto keys = app.samples->names(prefix ? *prefix : "", after ? *after : "", wanted + 1);
+    auto keys = app.samples.names(prefix ? *prefix : "", after ? *after : "", wanted + 1);
     const bool more = keys.size() > wanted;
     if (more) keys.pop_back();
     std::string list;
@@ -166,7 +166,7 @@ answer get_keys(application& app, const request& rq) {
 answer delete_key(application& app, const request& rq) {
     if (auto wrong = key_problem(rq.path_rest)) throw invalid_fields(*std::move(wrong));
     changes erased;
-    if (!app.samples->stage_erase(erased, rq.path_rest)) throw not_found("Key not found");
+    if (!app.samples.stage_erase(erased, rq.path_rest)) throw not_found("Key not found");
     app.commit(rq, std::move(erased));
     return empty_answer(204);
 }

@@ -53,7 +53,7 @@ using sample_answer = sample_table::window::answer;
     // A second more: the one that began before now - length and ends after it.
     const auto now = std::chrono::floor<std::chrono::seconds>(app.now());
     std::optional<sample_answer> found;
-    app.samples->read(key,
+    app.samples.read(key,
                       [&](const sample_table::window& w) { found = w.query(length + std::chrono::seconds(1), now); });
     if (!found) throw not_found("Key not found");
     return *std::move(found);

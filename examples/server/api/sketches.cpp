@@ -56,7 +56,7 @@ answer put_sketch(application& app, const request& rq) {
     sample_sketch samples;
     samples.add(digest);
     changes merged;
-    if (!samples.empty() && !app.samples->stage(merged, rq.path_rest, at, std::move(samples)))
+    if (!samples.empty() && !app.samples.stage(merged, rq.path_rest, at, std::move(samples)))
         throw too_many_series(no_room(app));
     app.commit(rq, std::move(merged));
     return json_answer(200, fmt::format(R"({{"merged":{}}})", digest.count()));
