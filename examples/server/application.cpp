@@ -1,23 +1,31 @@
 #include "application.hpp"
 
-#include "domain/series.hpp"
 #include "storage/key_file.hpp"
 
 #include <fmt/format.h>
+#include <spdlog/spdlog.h>
 
 #include <array>
+#include <bit>
 #include <filesystem>
 #include <string>
 #include <utility>
+#include <vector>
 
 namespace qsketch_server {
 namespace {
+
+[[nodiscard]] std::vector<metric_store::series::level> metric_levels(const options& opts) {
+    return metric_store::levels(std::chrono::ceil<std::chrono::seconds>(opts.retention));
+}
 
 [[nodiscard]] std::array<table_rules, table_count> rules_for(const options& opts, const wall_clock& now) {
     std::array<table_rules, table_count> out;
     const slicing slices{opts.first_slice, opts.slice};
     out[static_cast<std::size_t>(table::audience)] =
         audience::rules([now, slices, retention = opts.retention] { return slices.slice_of(now() - retention); });
+    out[static_cast<std::size_t>(table::samples)] = sample_table::rules(sample_levels(opts.window_retention));
+    out[static_cast<std::size_t>(table::metrics)] = metric_store::rules(metric_levels(opts));
     return out;
 }
 
@@ -58,11 +66,36 @@ void require_same_slices(storage& rows, const options& opts) {
 } // namespace
 
 application::application(options o, wall_clock clock)
-    : opts(std::move(o)), now(std::move(clock)),
+    : opts(std::move(o)), now(std::move(clock)), names(std::bit_cast<std::array<std::uint64_t, 2>>(random_key())[0]),
       rows({opts.data_dir, opts.durability, opts.repair}, rules_for(opts, now)),
       audience(rows, pseudonym_key(rows, opts)),
-      series(std::make_unique<memory_series>(opts.window_retention, opts.max_series)) {}
+      samples({table::samples, sample_levels(opts.window_retention), opts.max_series, opts.series_memory / 2, names},
+              rows),
+      metrics({table::metrics, metric_levels(opts), opts.max_series, opts.series_memory / 2, names}, rows) {}
 
 void application::commit(const request&, changes&& what) { rows.commit(std::move(what)); }
+
+void application::expire() {
+    const instant t = now();
+    audience.expire_before(slices().slice_of(t - opts.retention));
+    if (limiter) limiter->expire(rate_limiter::clock::now());
+    const auto expire = [&](auto& series, instant oldest) {
+        series.drop_idle();
+        changes gone;
+        series.stage_expiry(gone, oldest);
+        if (!gone.empty()) rows.commit(std::move(gone));
+    };
+    try {
+        expire(samples, t - opts.window_retention);
+        expire(metrics.table(), t - opts.retention);
+    } catch (const storage_error& e) {
+        spdlog::error("what has expired cannot be forgotten: {}", e.what()); // it is tried again
+    }
+}
+
+void application::trim() {
+    samples.trim();
+    metrics.table().trim();
+}
 
 } // namespace qsketch_server

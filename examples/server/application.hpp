@@ -1,6 +1,8 @@
 #pragma once
 
 #include "domain/audience.hpp"
+#include "domain/metrics.hpp"
+#include "domain/sample_table.hpp"
 #include "domain/store.hpp"
 #include "http/access.hpp"
 #include "http/gate.hpp"
@@ -26,9 +28,11 @@ struct application {
 
     options opts;
     wall_clock now;
+    qsketch::hash names; ///< Of series, with a seed that strangers do not know.
     storage rows;
     qsketch_server::audience audience;
-    std::unique_ptr<series_store> series;
+    sample_table samples;
+    metric_store metrics;
     std::chrono::steady_clock::time_point started = std::chrono::steady_clock::now();
     std::atomic<std::uint64_t> too_old = 0; ///< Events refused for their age.
     std::atomic<bool> draining = false;
@@ -50,18 +54,20 @@ struct application {
         const instant t = now();
         return {t - opts.window_retention, t + future_tolerance, "--window-retention", &too_old};
     }
+    [[nodiscard]] acceptable_times metric_times() {
+        const instant t = now();
+        return {t - opts.retention, t + future_tolerance, "--retention", &too_old};
+    }
 
     /// What every request that changes something ends with: returns when the changes are as durable as --durability
     /// says, and visible. Throws storage_error; then nothing has changed.
     void commit(const request& rq, changes&& what);
 
     /// Forgets what retention no longer covers. To be called now and then.
-    void expire() {
-        const instant t = now();
-        audience.expire_before(slices().slice_of(t - opts.retention));
-        series->expire_before(t - opts.window_retention);
-        if (limiter) limiter->expire(rate_limiter::clock::now());
-    }
+    void expire();
+
+    /// Keeps the windows in memory within what is allowed. To be called often.
+    void trim();
 };
 
 } // namespace qsketch_server

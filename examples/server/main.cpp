@@ -2,6 +2,7 @@
 #include "http/answer.hpp"
 #include "http/server.hpp"
 #include "options.hpp"
+#include "storage/key_file.hpp"
 #include "storage/storage.hpp"
 
 #include <spdlog/pattern_formatter.h>
@@ -86,7 +87,7 @@ int serve(const options& opts, const sigset_t& signals) {
     let_in(app.access, opts);
     const auto [fd, url, loopback] = doors.bind(opts.host, opts.port, opts.insecure || app.access.current());
     const request_limits limits = opts.rate_limit.value_or(loopback ? request_limits{} : request_limits{1000, 5000});
-    if (limits != request_limits{}) app.limiter = std::make_unique<rate_limiter>(limits, random_key());
+    if (limits != request_limits{}) app.limiter = std::make_unique<rate_limiter>(limits, qsketch::sip_hash(random_key()));
     for (const std::string& name : opts.unknown_environment)
         spdlog::warn("{} is in the environment, but there is no such option", name);
     doors.start();
@@ -95,8 +96,7 @@ int serve(const options& opts, const sigset_t& signals) {
     if (opts.durability == storage::sync::none)
         spdlog::info("listening on {}, {} threads, state in memory only", url, opts.threads);
     else
-        spdlog::info("listening on {}, {} threads, data in {}; samples in memory only", url, opts.threads,
-                     opts.data_dir);
+        spdlog::info("listening on {}, {} threads, data in {}", url, opts.threads, opts.data_dir);
     constexpr timespec pause{0, 250'000'000};
     int signal = -1;
     for (auto next_expiry = std::chrono::steady_clock::now() + 10s; signal < 0;) {
@@ -104,6 +104,7 @@ int serve(const options& opts, const sigset_t& signals) {
         reload_tokens(app.access, signal == SIGHUP);
         if (signal == SIGHUP) signal = -1;
         doors.sweep();
+        app.trim();
         if (std::chrono::steady_clock::now() < next_expiry) continue;
         app.expire();
         next_expiry = std::chrono::steady_clock::now() + 10s;

@@ -40,6 +40,7 @@ struct options {
     std::size_t max_connections = 0;
     std::size_t max_body = 0;
     std::size_t max_series = 0;
+    std::size_t series_memory = 0;
     bool insecure = false;
     std::string auth_tokens_file;             ///< Empty if it is not given.
     std::string auth_tokens;                  ///< The lines themselves, from QSKETCH_AUTH_TOKENS.

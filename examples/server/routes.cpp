@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <optional>
 #include <string>
 
 namespace qsketch_server {
@@ -43,6 +44,17 @@ constexpr route all_routes[] = {
     {"GET", "/topk", get_topk, sentence, read, client, slow, "The most frequent values in a window"},
     {"GET", "/keys", get_keys, sentence, read, client, slow, "Known keys, page by page"},
     {"DELETE", "/keys/{key}", delete_key, sentence, admin, client, slow, "Forgets a key and its samples"},
+    {"POST", "/metrics", post_metrics, envelope, write, client, slow,
+     "Takes one value of a tagged metric or a batch of them"},
+    {"POST", "/insert", post_insert, envelope, write, node, slow,
+     "Takes one value by its partition key or a batch of them"},
+    {"GET", "/aggregate", get_aggregate, envelope, read, client, slow, "Figures of a metric, by group and by window"},
+    {"POST", "/compute", post_compute, envelope, read, node, slow,
+     "Figures of a metric as this node has it, or the average of all inserts"},
+    {"GET", "/v1/sketches/{key}", get_sketch, envelope, read, client, slow,
+     "The t-digest of the samples in a window, as bytes"},
+    {"PUT", "/v1/sketches/{key}/merge", put_sketch, envelope, write, client, slow,
+     "Merges a t-digest into the samples of a key"},
     {"GET", "/health", get_health, envelope, open, client, quick, "State of this node, for people"},
     {"GET", "/metrics", get_metrics_page, envelope, read, client, slow, "State of this node, for Prometheus"},
     {"GET", "/livez", get_livez, envelope, open, client, quick, "200 while the process runs"},
@@ -50,10 +62,18 @@ constexpr route all_routes[] = {
     {"GET", "/openapi.yaml", get_openapi, envelope, read, client, slow, "This interface, for programs"},
 };
 
-[[nodiscard]] bool matches(std::string_view pattern, std::string_view path) noexcept {
+/// Whether the path fits, and what its {…} stands for.
+[[nodiscard]] std::optional<std::string_view> match(std::string_view pattern, std::string_view path) noexcept {
     const std::size_t brace = pattern.find('{');
-    if (brace == pattern.npos) return pattern == path;
-    return path.size() > brace && path.starts_with(pattern.substr(0, brace));
+    if (brace == pattern.npos) return pattern == path ? std::optional(std::string_view()) : std::nullopt;
+    const std::string_view before = pattern.substr(0, brace);
+    const std::string_view behind = pattern.substr(pattern.find('}') + 1);
+    if (path.size() <= before.size() + behind.size() || !path.starts_with(before) || !path.ends_with(behind)) return {};
+    return path.substr(brace, path.size() - before.size() - behind.size());
+}
+
+[[nodiscard]] bool matches(std::string_view pattern, std::string_view path) noexcept {
+    return match(pattern, path).has_value();
 }
 
 /// "GET, HEAD, POST, OPTIONS"; empty for an unknown path.
@@ -136,7 +156,7 @@ constexpr route all_routes[] = {
         return out;
     }
     rq.query = parse_query(query);
-    rq.path_rest = path.substr((std::min)(row->pattern.find('{'), path.size()));
+    rq.path_rest = *match(row->pattern, path);
     const bool packed = !rq.body.empty() && !rq.content_encoding.empty() && rq.content_encoding != "identity";
     if ((row->takes == slow || packed || rq.body.size() > quick_body) && rq.step_aside) rq.step_aside();
     if (!packed) return row->handler(app, rq);

@@ -17,7 +17,7 @@ struct application;
 /// answered by the thread that received it, others by one that has stepped aside.
 enum class pace { quick, slow };
 
-/// One row a method and path. A pattern that ends in {…} stands for every path that goes on with at least one byte.
+/// One row a method and path. A {…} in a pattern stands for one byte or more, whatever they are.
 struct route {
     std::string_view method;
     std::string_view pattern;
@@ -58,6 +58,15 @@ answer get_frequency(application& app, const request& rq);
 answer get_topk(application& app, const request& rq);
 answer get_keys(application& app, const request& rq);
 answer delete_key(application& app, const request& rq);
+
+answer get_sketch(application& app, const request& rq);
+answer put_sketch(application& app, const request& rq);
+
+answer post_metrics(application& app, const request& rq);
+answer post_insert(application& app, const request& rq);
+answer get_aggregate(application& app, const request& rq);
+answer post_compute(application& app, const request& rq);
+answer get_average(application& app, const request& rq); // of GET /analytics without a timestamp
 
 answer get_health(application& app, const request& rq);
 answer get_metrics_page(application& app, const request& rq);

@@ -118,6 +118,7 @@ answer post_analytics(application& app, const request& rq) {
 }
 
 answer get_analytics(application& app, const request& rq) {
+    if (rq.parameter("timestamp") == nullptr) return get_average(app, rq);
     const std::int64_t slice = slice_of_time(app, rq, false);
     return figures_answer(app, rq, app.audience.figures(slice));
 }

@@ -45,7 +45,15 @@ answer get_metrics_page(application& app, const request&) {
     app.requests.write(page);
     page.single("qsketch_events_too_old_total", "counter", "Events refused for being older than retention.",
                 app.too_old.load());
-    page.single("qsketch_series", "gauge", "Sample keys held.", std::uint64_t{app.series->size()});
+    page.metric("qsketch_series", "gauge", "Series held, by family of endpoints.");
+    page.sample(std::uint64_t{app.samples.size()}, R"(family="samples")");
+    page.sample(std::uint64_t{app.metrics.table().size()}, R"(family="metrics")");
+    const storage::figures rows = app.rows.now();
+    page.single("qsketch_storage_bytes", "gauge", "Bytes of the data directory.", rows.bytes);
+    page.single("qsketch_storage_writable", "gauge", "0 after a failed write, until one succeeds.",
+                std::uint64_t{rows.writable});
+    page.single("qsketch_commits_total", "counter", "Commits of changes.", rows.commits);
+    page.single("qsketch_syncs_total", "counter", "Times the disk was waited for, for one commit or many.", rows.syncs);
     const gate_figures gate = app.connections ? app.connections() : gate_figures{};
     page.single("qsketch_connections", "gauge", "Connections there are.", std::uint64_t{gate.open});
     page.single("qsketch_connections_refused_total", "counter", "Connections turned away for lack of room.",

@@ -21,8 +21,7 @@ answer get_health(application& app, const request&) {
     const auto up = std::chrono::floor<std::chrono::seconds>(std::chrono::steady_clock::now() - app.started);
     const storage::figures rows = app.rows.now();
     const std::string storage_json = fmt::format(
-        R"({{"durability":"{}","writable":{},"total_size":{},"free_space":{},"commits":{},"syncs":{},)"
-        R"("in_memory_only":["samples"]}})",
+        R"({{"durability":"{}","writable":{},"total_size":{},"free_space":{},"commits":{},"syncs":{}}})",
         durability_name(app.opts.durability), rows.writable, rows.bytes,
         app.opts.durability == storage::sync::none ? "null" : std::to_string(rows.free), rows.commits, rows.syncs);
     return json_answer(
@@ -32,7 +31,7 @@ answer get_health(application& app, const request&) {
                     R"("refused":{{"too_old":{}}}}})",
                     rows.writable ? "ok" : "degraded", uptime_text(up), QSKETCH_VERSION_MAJOR, QSKETCH_VERSION_MINOR,
                     QSKETCH_VERSION_PATCH, rows.writable ? 1 : 0, storage_json, json_string(app.opts.node_id),
-                    app.series->size(), app.too_old.load()));
+                    app.samples.size() + app.metrics.table().size(), app.too_old.load()));
 }
 
 answer get_livez(application&, const request&) { return empty_answer(200); }

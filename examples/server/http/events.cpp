@@ -9,9 +9,11 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <charconv>
 #include <cmath>
 #include <cstdlib>
+#include <set>
 #include <utility>
 
 namespace qsketch_server {
@@ -115,6 +117,13 @@ private:
     std::string out_;
 };
 
+using element_bits = std::array<std::uintptr_t, 2>;
+
+void keep_inside(const element& e, const respelt& numbers, json_value& out) noexcept {
+    const auto bits = std::bit_cast<element_bits>(e);
+    out.inside = {bits[0], bits[1], reinterpret_cast<std::uintptr_t>(&numbers)};
+}
+
 [[nodiscard]] json_value value_of(const element& e, const respelt& numbers) {
     json_value out;
     out.is = json_value::kind::other;
@@ -141,10 +150,14 @@ private:
         out.number = e.get_double().value_unsafe();
         break;
     case element_type::ARRAY:
+        out.is = json_value::kind::array;
         out.text = "an array";
+        keep_inside(e, numbers, out);
         break;
     case element_type::OBJECT:
+        out.is = json_value::kind::object;
         out.text = "an object";
+        keep_inside(e, numbers, out);
         break;
     case element_type::BOOL:
         out.text = e.get_bool().value_unsafe() ? "true" : "false";
@@ -286,6 +299,27 @@ event_report read_events(const request& rq, std::span<const std::string_view> na
             ++report.accepted;
     }
     return report;
+}
+
+std::optional<problem>
+visit_inside(const json_value& of,
+             const std::function<std::optional<problem>(std::string_view name, const json_value& value)>& visit) {
+    if (of.is != json_value::kind::array && of.is != json_value::kind::object) return {};
+    const auto e = std::bit_cast<element>(element_bits{of.inside[0], of.inside[1]});
+    const respelt& numbers = *reinterpret_cast<const respelt*>(of.inside[2]);
+    if (simdjson::dom::array array; e.get_array().get(array) == simdjson::SUCCESS) {
+        for (const element item : array)
+            if (auto wrong = visit({}, value_of(item, numbers))) return wrong;
+        return {};
+    }
+    simdjson::dom::object object;
+    if (e.get_object().get(object) != simdjson::SUCCESS) return {};
+    std::set<std::string_view> names;
+    for (const auto [name, value] : object) {
+        if (!names.insert(name).second) return problem{std::string(name), "is given twice"};
+        if (auto wrong = visit(name, value_of(value, numbers))) return wrong;
+    }
+    return {};
 }
 
 std::optional<problem> read_time(std::string_view name, const json_value& value, const acceptable_times& times,

@@ -34,7 +34,7 @@ const std::string& request::required(std::string_view name) const {
     throw invalid_fields(problem{std::string(name), "is required"});
 }
 
-bool request::wants_json() const noexcept { return listed(accept, "application/json").value_or(false); }
+bool request::accepts(std::string_view type) const noexcept { return listed(accept, type).value_or(false); }
 
 std::optional<bool> listed(std::string_view list, std::string_view item) noexcept {
     std::optional<bool> found;

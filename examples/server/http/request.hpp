@@ -37,7 +37,9 @@ struct request {
     [[nodiscard]] const std::string* parameter(std::string_view name) const noexcept;
     /// Throws invalid_fields if it is not given.
     [[nodiscard]] const std::string& required(std::string_view name) const;
-    [[nodiscard]] bool wants_json() const noexcept;
+    /// Does Accept name the media type, with any weight but 0?
+    [[nodiscard]] bool accepts(std::string_view type) const noexcept;
+    [[nodiscard]] bool wants_json() const noexcept { return accepts("application/json"); }
 };
 
 /// Is `item` in a list as Accept and its like have it, with a weight other than 0? Nothing if it is not in it at all.
