@@ -75,7 +75,7 @@ namespace {
 }
 
 [[nodiscard]] std::size_t default_threads() {
-    return std::clamp<std::size_t>(4 * std::thread::hardware_concurrency(), 8, 64);
+    return std::clamp<std::size_t>(16 * std::thread::hardware_concurrency(), 32, 128);
 }
 
 constexpr std::string_view off = "off";
@@ -148,9 +148,9 @@ constexpr flag flags[] = {
      [](options& o, std::string_view v) { o.retention = duration(v, 1s, 24h * 3660); }},
     {"--window-retention", "24h", "How long samples are kept, and the longest window",
      [](options& o, std::string_view v) { o.window_retention = duration(v, 1s, 24h * 366); }},
-    {"--threads", "4 a core", "Threads that answer requests",
+    {"--threads", "16 a core", "Threads that answer requests; one that stores something waits for the disk",
      [](options& o, std::string_view v) {
-         o.threads = v == "4 a core" ? default_threads() : static_cast<std::size_t>(whole(v, 1, 1024));
+         o.threads = v == "16 a core" ? default_threads() : static_cast<std::size_t>(whole(v, 1, 1024));
      }},
     {"--max-connections", "10000", "Connections held at once; more are turned away with 503",
      [](options& o, std::string_view v) { o.max_connections = static_cast<std::size_t>(whole(v, 1, 1000000)); }},
