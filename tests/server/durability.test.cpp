@@ -11,6 +11,7 @@
 
 #include <sys/stat.h>
 
+#include <array>
 #include <atomic>
 #include <cmath>
 #include <filesystem>
@@ -254,9 +255,8 @@ TEST_CASE("On a full disk changes are 503 and everything else goes on, and it en
 TEST_CASE("A clock that goes back, or ahead for a while, takes nothing along") {
     using namespace qsketch_server;
     const directory place;
-    process help({"--help"}); // the options are those of a real start
-    const std::vector<const char*> arguments = {"qsketch-server", "--data-dir", place.path().c_str(),
-                                                "--retention=10h"};
+    const std::string data_dir = place.path();
+    const std::array<const char*, 4> arguments = {"qsketch-server", "--data-dir", data_dir.c_str(), "--retention=10h"};
     const options opts = *parse_options(static_cast<int>(arguments.size()), arguments.data());
     std::atomic<std::int64_t> clock = now_ms();
     const auto make = [&] {

@@ -19,7 +19,6 @@
 #include <deque>
 #include <filesystem>
 #include <mutex>
-#include <semaphore>
 #include <thread>
 
 namespace qsketch_server {
@@ -57,10 +56,28 @@ struct storage::engine {
     /// One who waits in commit().
     struct waiter {
         explicit waiter(changes::state& w) : what(w) {}
+
+        /// That it is done, or that it is its turn to lead.
+        void tell() {
+            {
+                const std::lock_guard guard(mutex);
+                told = true;
+            }
+            wake.notify_one();
+        }
+        void wait() {
+            std::unique_lock guard(mutex);
+            wake.wait(guard, [&] { return told; });
+        }
+
         changes::state& what;
         bool done = false;
         std::string error;
-        std::binary_semaphore go{0}; // when done, or to lead
+
+    private:
+        std::mutex mutex;
+        std::condition_variable wake; // a semaphore spins before it sleeps, half as much again of the processor
+        bool told = false;
     };
 
     engine(const settings& s, std::span<const table_rules, table_count> rules) {
@@ -115,13 +132,13 @@ struct storage::engine {
             waiting.push_back(self);
             leads = !std::exchange(led, true);
         }
-        if (!leads) self->go.acquire();
+        if (!leads) self->wait();
         if (!self->done) lead();
-        ++commits;
         if (!self->error.empty()) throw storage_error(self->error);
+        ++commits;
     }
 
-    void lead() {
+    void lead() noexcept {
         std::vector<std::shared_ptr<waiter>> group;
         {
             const std::lock_guard guard(queue_mutex);
@@ -134,19 +151,18 @@ struct storage::engine {
         }
         const std::string error = write(group);
         if (error.empty())
-            for (const auto& w : group)
-                for (const auto& apply : w->what.applies) apply();
+            for (const auto& w : group) w->what.apply();
         std::shared_ptr<waiter> next;
         {
             const std::lock_guard guard(queue_mutex);
             led = !waiting.empty();
             if (led) next = waiting.front();
         }
-        if (next) next->go.release(); // before the others, as it has a disk to wait for
+        if (next) next->tell(); // before the others, as it has a disk to wait for
         for (const auto& w : group) {
             w->error = error;
             w->done = true;
-            w->go.release();
+            w->tell();
         }
     }
 
@@ -248,17 +264,19 @@ struct storage::engine {
 
     void mend() {
         if (!has_room(how.path)) return;
+        std::optional<std::uint64_t> last;
         {
-            std::unique_lock guard(mutex);
+            const std::lock_guard guard(mutex);
             if (opened.use_count() > 1) return; // somebody reads; soon nobody does
             reopening = true;
+            last = given_up_after;
         }
         std::shared_ptr<database> fresh;
         std::string error;
         try {
             opened.reset();
-            if (given_up_after)
-                if (const auto log = newest_log(how.path)) cut_after(*log, *given_up_after);
+            if (last)
+                if (const auto log = newest_log(how.path)) cut_after(*log, *last);
             fresh = std::make_shared<database>(how);
         } catch (const std::exception& e) {
             error = e.what();
