@@ -1,6 +1,7 @@
 #pragma once
 
 #include "domain/store.hpp"
+#include "domain/traffic.hpp"
 #include "options.hpp"
 
 #include <atomic>
@@ -11,12 +12,18 @@
 
 namespace qsketch_server {
 
+/// A page view may not come from the future. Still, the clock of a client that sends one at once may be this much
+/// ahead.
+inline constexpr std::chrono::seconds view_tolerance{1};
+
 /// What the endpoints work on.
 struct application {
     options opts;
     wall_clock now;
+    std::unique_ptr<storage> rows;
     std::unique_ptr<audience_store> audience;
     std::unique_ptr<series_store> series;
+    std::unique_ptr<traffic_store> traffic;
     std::chrono::steady_clock::time_point started = std::chrono::steady_clock::now();
     std::atomic<std::uint64_t> too_old = 0; ///< Events refused for their age.
     std::atomic<bool> draining = false;
@@ -33,12 +40,18 @@ struct application {
         const instant t = now();
         return {t - opts.window_retention, t + future_tolerance, "--window-retention", &too_old};
     }
+    [[nodiscard]] acceptable_times view_times() {
+        const instant t = now();
+        return {(std::max)(t - opts.retention, traffic->oldest()), t + view_tolerance, "--retention", &too_old,
+                "a second"};
+    }
 
     /// Forgets what retention no longer covers. To be called now and then.
     void expire() {
         const instant t = now();
         audience->expire_before(slices().slice_of(t - opts.retention));
         series->expire_before(t - opts.window_retention);
+        traffic->expire_before(t - opts.retention, t - opts.window_retention);
     }
 };
 

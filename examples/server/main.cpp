@@ -86,10 +86,17 @@ void make_data_dir(const std::string& path) {
 
 int serve(const options& opts, const sigset_t& end_signals) {
     using namespace std::chrono_literals;
+    auto views_kept = std::make_shared<traffic_store::horizons>();
+    std::array<table_rules, table_count> rules;
+    traffic_store::add_rules(rules, views_kept);
+    auto rows = std::make_unique<storage>(storage::settings{opts.data_dir, storage::sync::none}, rules);
+    storage& r = *rows;
     application app{opts,
                     [] { return std::chrono::floor<std::chrono::milliseconds>(std::chrono::system_clock::now()); },
+                    std::move(rows),
                     std::make_unique<memory_audience>(random_key()),
-                    std::make_unique<memory_series>(opts.window_retention, opts.max_series)};
+                    std::make_unique<memory_series>(opts.window_retention, opts.max_series),
+                    std::make_unique<traffic_store>(r, views_kept, opts.window_retention, window_clock::now())};
     responder answers(app);
     gate doors({opts.threads, connections_within_limits(opts.max_connections), opts.max_body},
                [&](exchange& x) { return answers.respond(x); });

@@ -14,7 +14,7 @@ namespace {
 constexpr auto envelope = error_style::envelope;
 constexpr auto sentence = error_style::sentence;
 
-constexpr route table[] = {
+constexpr route all_routes[] = {
     {"POST", "/analytics", post_analytics, envelope, "Counts one click or impression, or a batch of them"},
     {"GET", "/analytics", get_analytics, envelope,
      "Unique users, clicks and impressions of the slice that holds a time"},
@@ -30,6 +30,12 @@ constexpr route table[] = {
     {"GET", "/topk", get_topk, sentence, "The most frequent values in a window"},
     {"GET", "/keys", get_keys, sentence, "Known keys, page by page"},
     {"DELETE", "/keys/{key}", delete_key, sentence, "Forgets a key and its samples"},
+    {"POST", "/api/traffic", post_views, envelope, "Writes page views that bring their request_id"},
+    {"POST", "/api/traffic/{request_id}", post_view, envelope, "Writes one page view, or again"},
+    {"PUT", "/api/traffic/{request_id}", put_view, envelope, "Replaces one page view"},
+    {"GET", "/api/traffic/daily/{user_id}", get_daily_pages, envelope,
+     "How often a user viewed which page in the last 24 hours"},
+    {"GET", "/api/traffic/pages", get_pages, envelope, "The most viewed pages and the visitors of a window"},
     {"GET", "/health", get_health, envelope, "State of this node, for people"},
     {"GET", "/livez", get_livez, envelope, "200 while the process runs"},
     {"GET", "/readyz", get_readyz, envelope, "200 while requests are taken"},
@@ -45,7 +51,7 @@ constexpr route table[] = {
 /// "GET, HEAD, POST, OPTIONS"; empty for an unknown path.
 [[nodiscard]] std::string allowed(std::string_view path) {
     std::string out;
-    for (const route& r : table) {
+    for (const route& r : all_routes) {
         if (!matches(r.pattern, path) && path != "*") continue;
         if (out.find(r.method) == out.npos) out.append(r.method).append(r.method == "GET" ? ", HEAD, " : ", ");
     }
@@ -53,9 +59,9 @@ constexpr route table[] = {
 }
 
 [[nodiscard]] error_style style_of(std::string_view path) noexcept {
-    const auto row =
-        std::find_if(std::begin(table), std::end(table), [&](const route& r) { return matches(r.pattern, path); });
-    return row == std::end(table) ? envelope : row->errors;
+    const auto row = std::find_if(std::begin(all_routes), std::end(all_routes),
+                                  [&](const route& r) { return matches(r.pattern, path); });
+    return row == std::end(all_routes) ? envelope : row->errors;
 }
 
 [[nodiscard]] answer route_request(application& app, request& rq, std::string_view query) {
@@ -68,7 +74,7 @@ constexpr route table[] = {
         return out;
     }
     const std::string_view method = rq.method == "HEAD" ? std::string_view("GET") : std::string_view(rq.method);
-    for (const route& r : table) {
+    for (const route& r : all_routes) {
         if (r.method != method || !matches(r.pattern, path)) continue;
         rq.query = parse_query(query);
         rq.path_rest = path.substr((std::min)(r.pattern.find('{'), path.size()));
@@ -84,7 +90,7 @@ constexpr route table[] = {
 
 } // namespace
 
-std::span<const route> routes() noexcept { return table; }
+std::span<const route> routes() noexcept { return all_routes; }
 
 error_style error_style_of(std::string_view target) noexcept {
     return style_of(target.substr(0, (std::min)(target.find('?'), target.size())));

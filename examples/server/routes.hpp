@@ -46,6 +46,12 @@ answer get_topk(application& app, const request& rq);
 answer get_keys(application& app, const request& rq);
 answer delete_key(application& app, const request& rq);
 
+answer post_views(application& app, const request& rq);
+answer post_view(application& app, const request& rq);
+answer put_view(application& app, const request& rq);
+answer get_daily_pages(application& app, const request& rq);
+answer get_pages(application& app, const request& rq);
+
 answer get_health(application& app, const request& rq);
 answer get_livez(application& app, const request& rq);
 answer get_readyz(application& app, const request& rq);

@@ -68,18 +68,28 @@ TEST_CASE("The route table, the OpenAPI document and the requests of this test n
         {"GET /topk", "/topk?key=k&window=60", 200},
         {"GET /keys", "/keys", 200},
         {"DELETE /keys/{key}", "/keys/k", 204},
+        {"POST /api/traffic", "/api/traffic", 201},
+        {"POST /api/traffic/{request_id}", "/api/traffic/2", 201},
+        {"PUT /api/traffic/{request_id}", "/api/traffic/1", 200},
+        {"GET /api/traffic/daily/{user_id}", "/api/traffic/daily/1", 200},
+        {"GET /api/traffic/pages", "/api/traffic/pages", 200},
         {"GET /health", "/health", 200},
         {"GET /livez", "/livez", 200},
         {"GET /readyz", "/readyz", 200},
         {"GET /openapi.yaml", "/openapi.yaml", 200},
     };
+    const std::string view = R"({"user_id":1,"page_url":"/","created_at":)" + std::to_string(now_ms());
+    const std::map<std::string, std::string> bodies = {{"POST /samples", R"({"key":"k","value":1})"},
+                                                       {"POST /api/traffic", view + R"(,"request_id":1})"},
+                                                       {"POST /api/traffic/{request_id}", view + "}"},
+                                                       {"PUT /api/traffic/{request_id}", view + "}"}};
     std::set<std::string> called;
     for (const call& c : calls) {
         INFO(c.route);
         called.insert(c.route);
         const std::string method = c.route.substr(0, c.route.find(' '));
-        const std::string body = c.route == "POST /samples" ? R"({"key":"k","value":1})" : "";
-        CHECK(ask(s.port(), method, c.target, body).status == c.status);
+        const auto body = bodies.find(c.route);
+        CHECK(ask(s.port(), method, c.target, body == bodies.end() ? "" : body->second).status == c.status);
     }
     const std::string yaml = get(s.port(), "/openapi.yaml").body;
     CHECK(yaml == file_text(QSKETCH_OPENAPI_FILE));

@@ -102,15 +102,6 @@ private:
     // is for the time that passes between the check of a sample and its arrival here.
     static constexpr std::size_t slack = 300 + 60;
 
-    struct clock {
-        using duration = std::chrono::milliseconds;
-        using rep = duration::rep;
-        using period = duration::period;
-        using time_point = instant;
-        static constexpr bool is_steady = false;
-        static time_point now() { return std::chrono::floor<duration>(std::chrono::system_clock::now()); }
-    };
-
     struct series {
         explicit series(std::size_t slots) : window(std::chrono::seconds(1), slots) {}
 
@@ -130,7 +121,7 @@ private:
 
         std::mutex turnstile;
         std::shared_mutex mutex;
-        qsketch::sliding_window<sample_sketch, clock> window;
+        qsketch::sliding_window<sample_sketch, window_clock> window;
         bool gone = false;                            // from the map: what would be added now, nobody could find
         std::atomic<instant> newest = instant::min(); // until the first sample is in; written under the lock
     };

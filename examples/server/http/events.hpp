@@ -24,7 +24,8 @@ struct json_value {
     /// Of a text; else how to name it in a message: "null", "an array", or the digits of a number that is no int64.
     std::string_view text;
     std::int64_t integer = 0;
-    double number = 0; ///< Of an integer as well. Finite: a number beyond that is of kind other.
+    double number = 0;                  ///< Of an integer as well. Finite: a number beyond that is of kind other.
+    std::optional<std::uint64_t> whole; ///< Of integers from 0 to 2^64 - 1, those beyond int64 too.
 
     [[nodiscard]] bool absent() const noexcept { return is == kind::absent; }
     /// For a message: the value, or what it is.

@@ -1,0 +1,183 @@
+#include "domain/traffic.hpp"
+
+#include "support/catch.hpp"
+#include "support/directory.hpp"
+
+#include <array>
+#include <cmath>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+using namespace qsketch_server;
+using namespace std::chrono_literals;
+
+namespace {
+
+const instant now = *parse_instant("2024-01-20T15:30:00.500Z");
+
+/// The store and what is under it, which may be closed and opened again.
+struct opened {
+    explicit opened(const std::string& path, instant at = now, std::chrono::seconds longest = 24h) {
+        auto kept = std::make_shared<traffic_store::horizons>();
+        std::array<table_rules, table_count> rules;
+        traffic_store::add_rules(rules, kept);
+        rows.emplace(storage::settings{path, storage::sync::commit}, rules);
+        store.emplace(*rows, kept, longest, at);
+    }
+    std::optional<storage> rows;
+    std::optional<traffic_store> store;
+};
+
+using counts = std::map<std::string, std::uint64_t>;
+
+counts day(const traffic_store& store, std::uint32_t user, instant at = now) {
+    return store.pages_of_user(user, at - 24h, at);
+}
+
+std::size_t rows_in(const storage& rows, table where) {
+    std::size_t n = 0;
+    rows.scan(where, {}, {}, [&](std::string_view, std::string_view) {
+        ++n;
+        return true;
+    });
+    return n;
+}
+
+std::size_t put(traffic_store& store, const page_view& view) { return store.put({&view, 1}); }
+
+} // namespace
+
+TEST_CASE("A day begins a millisecond after its first and ends with its last") {
+    const server_test::directory place;
+    opened o(place.path());
+    const std::vector<page_view> views = {{1, 7, now - 24h, "/too old"}, {2, 7, now - 24h + 1ms, "/first"},
+                                          {3, 7, now, "/last"},          {4, 7, now + 1ms, "/to come"},
+                                          {5, 6, now, "/other"},         {~std::uint64_t{0}, 7, now, "/last"}};
+    CHECK(o.store->put(views) == 0);
+    CHECK(day(*o.store, 7) == counts{{"/first", 1}, {"/last", 2}});
+    CHECK(day(*o.store, 6) == counts{{"/other", 1}});
+    CHECK(day(*o.store, 8).empty());
+    CHECK(day(*o.store, 7, now + 1ms) == counts{{"/last", 2}, {"/to come", 1}});
+}
+
+TEST_CASE("Every view has one row and one entry of its user, however often it is written and moved") {
+    const server_test::directory place;
+    opened o(place.path());
+    for (std::uint64_t i = 0; i < 200; ++i) {
+        const std::uint64_t id = i % 10;
+        const page_view v{id, static_cast<std::uint32_t>(i % 3), now - std::chrono::minutes(i % 7),
+                          "/" + std::to_string(i % 2)};
+        CHECK(put(*o.store, v) == (i < 10 ? 0 : 1));
+        CHECK(put(*o.store, v) == 1);
+    }
+    CHECK(rows_in(*o.rows, table::traffic) == 10);
+    CHECK(rows_in(*o.rows, table::traffic_by_user) == 10);
+    CHECK_FALSE(o.store->replace({10, 1, now, "/"}));
+    CHECK(o.store->replace({9, 1, now, "/"}));
+    CHECK(rows_in(*o.rows, table::traffic) == 10);
+    CHECK(rows_in(*o.rows, table::traffic_by_user) == 10);
+    // Of the views of one call with one id, the last.
+    const std::vector<page_view> same = {{20, 5, now, "/a"}, {21, 5, now, "/b"}, {20, 5, now, "/c"}};
+    CHECK(o.store->put(same) == 0);
+    CHECK(o.store->put(same) == 2);
+    CHECK(day(*o.store, 5) == counts{{"/b", 1}, {"/c", 1}});
+    CHECK(rows_in(*o.rows, table::traffic) == 12);
+}
+
+TEST_CASE("A view that has expired is unknown, though its row may still be there, and stays so") {
+    const server_test::directory place;
+    std::optional<opened> o(place.path());
+    CHECK(put(*o->store, {1, 7, now - 3h, "/old"}) == 0);
+    CHECK(put(*o->store, {2, 7, now - 1h, "/new"}) == 0);
+    o->store->expire_before(now - 2h, now - 24h);
+    CHECK(o->store->oldest() == std::chrono::floor<std::chrono::minutes>(now - 2h));
+    CHECK(day(*o->store, 7) == counts{{"/new", 1}});
+    CHECK_FALSE(o->store->replace({1, 7, now, "/again"}));
+    o->store->expire_before(now - 10h, now - 24h); // never back
+    CHECK(day(*o->store, 7) == counts{{"/new", 1}});
+    o.reset();
+    o.emplace(place.path());
+    CHECK(o->store->oldest() == std::chrono::floor<std::chrono::minutes>(now - 2h));
+    CHECK(day(*o->store, 7) == counts{{"/new", 1}});
+    CHECK_FALSE(o->store->replace({1, 7, now, "/again"}));
+    CHECK(o->store->replace({2, 7, now, "/new"}));
+    // Written anew it is new, and its old entry does not stay behind.
+    CHECK(put(*o->store, {1, 7, now - 30min, "/again"}) == 0);
+    CHECK(day(*o->store, 7) == counts{{"/again", 1}, {"/new", 1}});
+    CHECK(rows_in(*o->rows, table::traffic_by_user) == 2);
+}
+
+TEST_CASE("What the tables let go is what has expired, and rows and entries agree on it") {
+    auto kept = std::make_shared<traffic_store::horizons>();
+    std::array<table_rules, table_count> rules;
+    traffic_store::add_rules(rules, kept);
+    const server_test::directory place;
+    opened o(place.path());
+    const std::vector<page_view> views = {{1, 7, now - 1ms, "/a"}, {2, 8, now, ""}, {3, 9, now + 24h, "/c"}};
+    (void)o.store->put(views);
+    const auto expired = [&](table where) {
+        std::vector<bool> out;
+        o.rows->scan(where, {}, {}, [&](std::string_view key, std::string_view row) {
+            out.push_back(rules[static_cast<std::size_t>(where)].expired(key, row));
+            return true;
+        });
+        return out;
+    };
+    CHECK(expired(table::traffic) == std::vector<bool>{false, false, false});
+    kept->views = now;
+    CHECK(expired(table::traffic) == std::vector<bool>{true, false, false});
+    CHECK(expired(table::traffic_by_user) == std::vector<bool>{true, false, false});
+    // The first two views are in one minute.
+    kept->pages = std::chrono::floor<std::chrono::minutes>(now);
+    CHECK(expired(table::pages) == std::vector<bool>{false, false});
+    kept->pages = std::chrono::floor<std::chrono::minutes>(now) + 1ms;
+    CHECK(expired(table::pages) == std::vector<bool>{true, false});
+    CHECK_THROWS_AS(rules[static_cast<std::size_t>(table::traffic)].expired("", "short"), qsketch::format_error);
+}
+
+TEST_CASE("Windows of pages are the same after a restart, and hold what they say they cover") {
+    const server_test::directory place;
+    std::optional<opened> o(place.path());
+    std::vector<page_view> views;
+    for (std::uint64_t i = 0; i < 2000; ++i)
+        views.push_back({i, static_cast<std::uint32_t>(i * i % 300), now - std::chrono::seconds(i * 47 % 90'000),
+                         "/" + std::to_string(i % 37)});
+    for (std::size_t i = 0; i < views.size(); i += 50) (void)o->store->put(std::span(views).subspan(i, 50));
+    for (int restart = 0; restart < 2; ++restart) {
+        for (const std::chrono::seconds length : {1s, 60s, 7200s, 7201s, 43'210s, 86'400s}) {
+            const page_window w = o->store->window(length, now);
+            CHECK(w.from <= now - length);
+            CHECK(w.from > now - length - (length <= 2h ? 1min : 10min));
+            CHECK(w.to > now);
+            CHECK(w.to <= now + (length <= 2h ? 1min : 10min));
+            page_sketch truth;
+            for (const page_view& v : views)
+                if (v.at >= w.from && v.at < w.to) {
+                    truth.add_page(v.url);
+                    truth.add_visitor(v.user);
+                }
+            CHECK(w.pages == truth);
+        }
+        o.reset();
+        o.emplace(place.path());
+    }
+}
+
+TEST_CASE("A minute's row is folded from the views of many writes, and not by those sent again") {
+    const server_test::directory place;
+    opened o(place.path());
+    for (std::uint64_t round = 0; round < 2; ++round)
+        for (std::uint64_t i = 0; i < 30; ++i) (void)put(*o.store, {i, 1, now + 1ms * i, "/" + std::to_string(i % 3)});
+    std::size_t rows = 0;
+    o.rows->scan(table::pages, {}, {}, [&](std::string_view, std::string_view row) {
+        const auto sketch = page_sketch::deserialize(std::as_bytes(std::span(row.data(), row.size())));
+        CHECK(sketch.pages().total() == 30);
+        CHECK(sketch.pages().lower("/2") == 10);
+        CHECK(std::lround(sketch.visitors().estimate()) == 1);
+        ++rows;
+        return true;
+    });
+    CHECK(rows == 1);
+}
