@@ -16,6 +16,13 @@ namespace qsketch_server {
 /// ahead.
 inline constexpr std::chrono::seconds view_tolerance{1};
 
+/// Events taken since the start, those that replaced others too.
+struct event_counts {
+    std::atomic<std::uint64_t> samples = 0;
+    std::atomic<std::uint64_t> visits = 0;
+    std::atomic<std::uint64_t> views = 0;
+};
+
 /// What the endpoints work on.
 struct application {
     options opts;
@@ -26,6 +33,7 @@ struct application {
     std::unique_ptr<traffic_store> traffic;
     std::chrono::steady_clock::time_point started = std::chrono::steady_clock::now();
     std::atomic<std::uint64_t> too_old = 0; ///< Events refused for their age.
+    event_counts ingested{};
     std::atomic<bool> draining = false;
 
     [[nodiscard]] slicing slices() const noexcept { return {opts.first_slice, opts.slice}; }

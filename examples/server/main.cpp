@@ -1,4 +1,5 @@
 #include "application.hpp"
+#include "demo.hpp"
 #include "domain/audience.hpp"
 #include "domain/series.hpp"
 #include "http/answer.hpp"
@@ -21,6 +22,7 @@
 #include <cstdlib>
 #include <ctime>
 #include <filesystem>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <system_error>
@@ -108,6 +110,8 @@ int serve(const options& opts, const sigset_t& end_signals) {
     std::printf("listening on %s\n", url.c_str());
     std::fflush(stdout);
     spdlog::info("listening on {}, {} threads, state in memory only", url, opts.threads);
+    std::optional<demo> load;
+    if (opts.demo) load.emplace(app);
     constexpr timespec pause{0, 250'000'000};
     int signal = -1;
     for (auto next_expiry = std::chrono::steady_clock::now() + 10s; signal < 0;) {
@@ -120,6 +124,7 @@ int serve(const options& opts, const sigset_t& end_signals) {
     spdlog::info("{}: finishing the requests of {} connections", signal == SIGTERM ? "SIGTERM" : "SIGINT",
                  doors.connections());
     app.draining = true;
+    load.reset();
     doors.stop(3s);
     spdlog::info("done");
     return 0;

@@ -35,6 +35,7 @@ struct options {
     std::size_t max_body = 0;
     std::size_t max_series = 0;
     bool insecure = false;
+    bool demo = false;
     log_format logs = log_format::text;
     bool log_requests = false;
     std::vector<std::string> unknown_environment; ///< Names that look like ours and are none; worth a warning.

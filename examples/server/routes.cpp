@@ -40,6 +40,7 @@ constexpr route all_routes[] = {
     {"GET", "/livez", get_livez, envelope, "200 while the process runs"},
     {"GET", "/readyz", get_readyz, envelope, "200 while requests are taken"},
     {"GET", "/openapi.yaml", get_openapi, envelope, "This interface, for programs"},
+    {"GET", "/", get_page, envelope, "A page that shows what the others answer"},
 };
 
 [[nodiscard]] bool matches(std::string_view pattern, std::string_view path) noexcept {

@@ -56,5 +56,6 @@ answer get_health(application& app, const request& rq);
 answer get_livez(application& app, const request& rq);
 answer get_readyz(application& app, const request& rq);
 answer get_openapi(application& app, const request& rq);
+answer get_page(application& app, const request& rq);
 
 } // namespace qsketch_server

@@ -77,6 +77,7 @@ TEST_CASE("The route table, the OpenAPI document and the requests of this test n
         {"GET /livez", "/livez", 200},
         {"GET /readyz", "/readyz", 200},
         {"GET /openapi.yaml", "/openapi.yaml", 200},
+        {"GET /", "/", 200},
     };
     const std::string view = R"({"user_id":1,"page_url":"/","created_at":)" + std::to_string(now_ms());
     const std::map<std::string, std::string> bodies = {{"POST /samples", R"({"key":"k","value":1})"},

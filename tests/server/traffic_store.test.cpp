@@ -45,7 +45,20 @@ std::size_t rows_in(const storage& rows, table where) {
     return n;
 }
 
-std::size_t put(traffic_store& store, const page_view& view) { return store.put({&view, 1}); }
+std::size_t put(opened& o, std::span<const page_view> views) {
+    changes what;
+    const std::size_t known = o.store->put(views, what);
+    o.rows->commit(std::move(what));
+    return known;
+}
+std::size_t put(opened& o, const page_view& view) { return put(o, {&view, 1}); }
+
+bool replace(opened& o, const page_view& view) {
+    changes what;
+    const bool known = o.store->replace(view, what);
+    o.rows->commit(std::move(what));
+    return known;
+}
 
 } // namespace
 
@@ -55,7 +68,7 @@ TEST_CASE("A day begins a millisecond after its first and ends with its last") {
     const std::vector<page_view> views = {{1, 7, now - 24h, "/too old"}, {2, 7, now - 24h + 1ms, "/first"},
                                           {3, 7, now, "/last"},          {4, 7, now + 1ms, "/to come"},
                                           {5, 6, now, "/other"},         {~std::uint64_t{0}, 7, now, "/last"}};
-    CHECK(o.store->put(views) == 0);
+    CHECK(put(o, views) == 0);
     CHECK(day(*o.store, 7) == counts{{"/first", 1}, {"/last", 2}});
     CHECK(day(*o.store, 6) == counts{{"/other", 1}});
     CHECK(day(*o.store, 8).empty());
@@ -69,42 +82,56 @@ TEST_CASE("Every view has one row and one entry of its user, however often it is
         const std::uint64_t id = i % 10;
         const page_view v{id, static_cast<std::uint32_t>(i % 3), now - std::chrono::minutes(i % 7),
                           "/" + std::to_string(i % 2)};
-        CHECK(put(*o.store, v) == (i < 10 ? 0 : 1));
-        CHECK(put(*o.store, v) == 1);
+        CHECK(put(o, v) == (i < 10 ? 0 : 1));
+        CHECK(put(o, v) == 1);
     }
     CHECK(rows_in(*o.rows, table::traffic) == 10);
     CHECK(rows_in(*o.rows, table::traffic_by_user) == 10);
-    CHECK_FALSE(o.store->replace({10, 1, now, "/"}));
-    CHECK(o.store->replace({9, 1, now, "/"}));
+    CHECK_FALSE(replace(o, {10, 1, now, "/"}));
+    CHECK(replace(o, {9, 1, now, "/"}));
     CHECK(rows_in(*o.rows, table::traffic) == 10);
     CHECK(rows_in(*o.rows, table::traffic_by_user) == 10);
     // Of the views of one call with one id, the last.
     const std::vector<page_view> same = {{20, 5, now, "/a"}, {21, 5, now, "/b"}, {20, 5, now, "/c"}};
-    CHECK(o.store->put(same) == 0);
-    CHECK(o.store->put(same) == 2);
+    CHECK(put(o, same) == 0);
+    CHECK(put(o, same) == 2);
     CHECK(day(*o.store, 5) == counts{{"/b", 1}, {"/c", 1}});
     CHECK(rows_in(*o.rows, table::traffic) == 12);
+}
+
+TEST_CASE("Changes that are given up write nothing and let go of their ids") {
+    const server_test::directory place;
+    opened o(place.path());
+    const page_view v{1, 7, now, "/a"};
+    {
+        changes given_up;
+        CHECK(o.store->put({&v, 1}, given_up) == 0);
+    }
+    CHECK(day(*o.store, 7).empty());
+    CHECK(o.store->window(60s, now).pages.empty());
+    CHECK(put(o, v) == 0);
+    CHECK(o.store->window(60s, now).pages.pages().total() == 1);
 }
 
 TEST_CASE("A view that has expired is unknown, though its row may still be there, and stays so") {
     const server_test::directory place;
     std::optional<opened> o(place.path());
-    CHECK(put(*o->store, {1, 7, now - 3h, "/old"}) == 0);
-    CHECK(put(*o->store, {2, 7, now - 1h, "/new"}) == 0);
+    CHECK(put(*o, {1, 7, now - 3h, "/old"}) == 0);
+    CHECK(put(*o, {2, 7, now - 1h, "/new"}) == 0);
     o->store->expire_before(now - 2h, now - 24h);
     CHECK(o->store->oldest() == std::chrono::floor<std::chrono::minutes>(now - 2h));
     CHECK(day(*o->store, 7) == counts{{"/new", 1}});
-    CHECK_FALSE(o->store->replace({1, 7, now, "/again"}));
+    CHECK_FALSE(replace(*o, {1, 7, now, "/again"}));
     o->store->expire_before(now - 10h, now - 24h); // never back
     CHECK(day(*o->store, 7) == counts{{"/new", 1}});
     o.reset();
     o.emplace(place.path());
     CHECK(o->store->oldest() == std::chrono::floor<std::chrono::minutes>(now - 2h));
     CHECK(day(*o->store, 7) == counts{{"/new", 1}});
-    CHECK_FALSE(o->store->replace({1, 7, now, "/again"}));
-    CHECK(o->store->replace({2, 7, now, "/new"}));
+    CHECK_FALSE(replace(*o, {1, 7, now, "/again"}));
+    CHECK(replace(*o, {2, 7, now, "/new"}));
     // Written anew it is new, and its old entry does not stay behind.
-    CHECK(put(*o->store, {1, 7, now - 30min, "/again"}) == 0);
+    CHECK(put(*o, {1, 7, now - 30min, "/again"}) == 0);
     CHECK(day(*o->store, 7) == counts{{"/again", 1}, {"/new", 1}});
     CHECK(rows_in(*o->rows, table::traffic_by_user) == 2);
 }
@@ -116,7 +143,7 @@ TEST_CASE("What the tables let go is what has expired, and rows and entries agre
     const server_test::directory place;
     opened o(place.path());
     const std::vector<page_view> views = {{1, 7, now - 1ms, "/a"}, {2, 8, now, ""}, {3, 9, now + 24h, "/c"}};
-    (void)o.store->put(views);
+    (void)put(o, views);
     const auto expired = [&](table where) {
         std::vector<bool> out;
         o.rows->scan(where, {}, {}, [&](std::string_view key, std::string_view row) {
@@ -144,7 +171,7 @@ TEST_CASE("Windows of pages are the same after a restart, and hold what they say
     for (std::uint64_t i = 0; i < 2000; ++i)
         views.push_back({i, static_cast<std::uint32_t>(i * i % 300), now - std::chrono::seconds(i * 47 % 90'000),
                          "/" + std::to_string(i % 37)});
-    for (std::size_t i = 0; i < views.size(); i += 50) (void)o->store->put(std::span(views).subspan(i, 50));
+    for (std::size_t i = 0; i < views.size(); i += 50) (void)put(*o, std::span(views).subspan(i, 50));
     for (int restart = 0; restart < 2; ++restart) {
         for (const std::chrono::seconds length : {1s, 60s, 7200s, 7201s, 43'210s, 86'400s}) {
             const page_window w = o->store->window(length, now);
@@ -169,7 +196,7 @@ TEST_CASE("A minute's row is folded from the views of many writes, and not by th
     const server_test::directory place;
     opened o(place.path());
     for (std::uint64_t round = 0; round < 2; ++round)
-        for (std::uint64_t i = 0; i < 30; ++i) (void)put(*o.store, {i, 1, now + 1ms * i, "/" + std::to_string(i % 3)});
+        for (std::uint64_t i = 0; i < 30; ++i) (void)put(o, {i, 1, now + 1ms * i, "/" + std::to_string(i % 3)});
     std::size_t rows = 0;
     o.rows->scan(table::pages, {}, {}, [&](std::string_view, std::string_view row) {
         const auto sketch = page_sketch::deserialize(std::as_bytes(std::span(row.data(), row.size())));

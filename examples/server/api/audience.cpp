@@ -103,11 +103,13 @@ answer post_analytics(application& app, const request& rq) {
         if (!rq.body.empty()) throw malformed_request("the event is either in the query or in the body, not in both");
         visit counted = visit_of(app, rq, slice_of_time(app, rq, true));
         app.audience->count({&counted, 1});
+        ++app.ingested.visits;
         return empty_answer(202);
     }
     std::vector<visit> visits;
     const event_report report = read_visits(app, rq, visits);
     app.audience->count(visits);
+    app.ingested.visits += report.accepted;
     return report.batch ? report.to_answer() : empty_answer(202);
 }
 
@@ -143,6 +145,7 @@ answer get_all_slices(application& app, const request& rq) {
 answer post_worker(application& app, const request& rq) {
     visit counted = visit_of(app, rq, slice_of_id(app, rq));
     app.audience->count({&counted, 1});
+    ++app.ingested.visits;
     return figures_answer(app, rq, app.audience->figures(counted.slice), 202);
 }
 

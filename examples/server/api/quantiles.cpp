@@ -150,6 +150,7 @@ answer post_samples(application& app, const request& rq) {
     sample_batch batch;
     event_report report = read_samples(app, rq, batch);
     store_samples(app, batch, report);
+    app.ingested.samples += report.accepted;
     if (report.batch) return report.to_answer();
     return json_answer(200, fmt::format(R"({{"ack":true,"ingestedAt":{}}})", app.now().time_since_epoch().count()));
 }

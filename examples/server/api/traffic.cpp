@@ -76,7 +76,10 @@ template <std::unsigned_integral T>
 [[nodiscard]] answer post(application& app, const request& rq, std::optional<std::uint64_t> id) {
     std::vector<page_view> views;
     const event_report report = read_views(app, rq, id, views);
-    const std::size_t replaced = app.traffic->put(views);
+    changes what;
+    const std::size_t replaced = app.traffic->put(views, what);
+    app.rows->commit(std::move(what));
+    app.ingested.views += report.accepted;
     return report.batch ? report.to_answer() : id_answer(replaced > 0 ? 200 : 201, views[0].request_id);
 }
 
@@ -90,7 +93,10 @@ answer put_view(application& app, const request& rq) {
     const std::uint64_t id = path_id(rq);
     std::vector<page_view> views;
     if (read_views(app, rq, id, views).batch) throw malformed_request("PUT takes one view; POST takes many");
-    if (!app.traffic->replace(views[0])) throw not_found(fmt::format("there is no view with request_id {}", id));
+    changes what;
+    if (!app.traffic->replace(views[0], what)) throw not_found(fmt::format("there is no view with request_id {}", id));
+    app.rows->commit(std::move(what));
+    ++app.ingested.views;
     return id_answer(200, id);
 }
 

@@ -92,12 +92,12 @@ public:
                    });
     }
 
-    /// Writes the views, of several with one id the last. Returns how many of the ids were known.
-    /// Throws storage_error; then nothing is written.
-    std::size_t put(std::span<const page_view> views) { return write(views, false); }
+    /// Adds to the changes what writes the views, of several with one id the last, and returns how many of the ids are
+    /// known. From then on nobody else writes them until the changes are done or given up.
+    [[nodiscard]] std::size_t put(std::span<const page_view> views, changes& what) { return stage(views, false, what); }
 
-    /// Writes the view in place of the one that has its id, if there is one.
-    [[nodiscard]] bool replace(const page_view& view) { return write({&view, 1}, true) == 1; }
+    /// The same for one view, if there is one that has its id.
+    [[nodiscard]] bool replace(const page_view& view, changes& what) { return stage({&view, 1}, true, what) == 1; }
 
     /// How often the user viewed which page, from < time <= to. Exact.
     [[nodiscard]] std::map<std::string, std::uint64_t> pages_of_user(std::uint32_t user, instant from,
@@ -232,7 +232,7 @@ private:
         if (!same_slot || old->user != view.user) pages[slot].add_visitor(view.user);
     }
 
-    std::size_t write(std::span<const page_view> views, bool only_known) {
+    std::size_t stage(std::span<const page_view> views, bool only_known, changes& what) {
         // By id, and of one id only the last.
         std::vector<const page_view*> last(views.size());
         std::transform(views.begin(), views.end(), last.begin(), [](const page_view& v) { return &v; });
@@ -247,8 +247,7 @@ private:
         }
         last.resize(kept);
 
-        changes what;
-        what.hold(locks_.lock(std::move(ids))); // nobody else writes these ids until this is done
+        what.hold(locks_.lock(std::move(ids)));
         std::size_t known = 0;
         auto pages = std::make_shared<sketches_by_minute>();
         for (const page_view* view : last) {
@@ -269,7 +268,7 @@ private:
             what.put(table::traffic_by_user, key, view->url);
             add_to(*pages, *view, alive ? old : std::nullopt);
         }
-        if (what.empty()) return known;
+        if (pages->empty()) return known;
         for (const auto& [slot, sketch] : *pages) what.merge(table::pages, big_endian(slot), image_of(sketch));
         what.then([this, pages] {
             try {
@@ -277,7 +276,6 @@ private:
             } catch (const std::bad_alloc&) { // the rows have it, and the next start has it from them
             }
         });
-        rows_.commit(std::move(what));
         return known;
     }
 
