@@ -20,12 +20,12 @@ const instant now = *parse_instant("2024-01-20T15:30:00.500Z");
 /// The store and what is under it, which may be closed and opened again.
 struct opened {
     explicit opened(const std::string& path, instant at = now, std::chrono::seconds longest = 24h) {
-        auto kept = std::make_shared<traffic_store::horizons>();
-        std::array<table_rules, table_count> rules;
         traffic_store::add_rules(rules, kept);
         rows.emplace(storage::settings{path, storage::sync::commit}, rules);
         store.emplace(*rows, kept, longest, at);
     }
+    std::shared_ptr<traffic_store::horizons> kept = std::make_shared<traffic_store::horizons>();
+    std::array<table_rules, table_count> rules;
     std::optional<storage> rows;
     std::optional<traffic_store> store;
 };
@@ -137,9 +137,6 @@ TEST_CASE("A view that has expired is unknown, though its row may still be there
 }
 
 TEST_CASE("What the tables let go is what has expired, and rows and entries agree on it") {
-    auto kept = std::make_shared<traffic_store::horizons>();
-    std::array<table_rules, table_count> rules;
-    traffic_store::add_rules(rules, kept);
     const server_test::directory place;
     opened o(place.path());
     const std::vector<page_view> views = {{1, 7, now - 1ms, "/a"}, {2, 8, now, ""}, {3, 9, now + 24h, "/c"}};
@@ -147,21 +144,25 @@ TEST_CASE("What the tables let go is what has expired, and rows and entries agre
     const auto expired = [&](table where) {
         std::vector<bool> out;
         o.rows->scan(where, {}, {}, [&](std::string_view key, std::string_view row) {
-            out.push_back(rules[static_cast<std::size_t>(where)].expired(key, row));
+            out.push_back(o.rules[static_cast<std::size_t>(where)].expired(key, row));
             return true;
         });
         return out;
     };
     CHECK(expired(table::traffic) == std::vector<bool>{false, false, false});
-    kept->views = now;
+    o.kept->views = now;
     CHECK(expired(table::traffic) == std::vector<bool>{true, false, false});
     CHECK(expired(table::traffic_by_user) == std::vector<bool>{true, false, false});
-    // The first two views are in one minute.
-    kept->pages = std::chrono::floor<std::chrono::minutes>(now);
+    // The first two views are in one minute. A window begins with a slot, which may be ten minutes long.
+    o.store->expire_before(instant::min(), now + 10min - 1s);
     CHECK(expired(table::pages) == std::vector<bool>{false, false});
-    kept->pages = std::chrono::floor<std::chrono::minutes>(now) + 1ms;
+    o.store->expire_before(instant::min(), now + 11min);
     CHECK(expired(table::pages) == std::vector<bool>{true, false});
-    CHECK_THROWS_AS(rules[static_cast<std::size_t>(table::traffic)].expired("", "short"), qsketch::format_error);
+    o.kept->pages = std::chrono::floor<std::chrono::minutes>(now);
+    CHECK(expired(table::pages) == std::vector<bool>{false, false});
+    o.kept->pages = std::chrono::floor<std::chrono::minutes>(now) + 1ms;
+    CHECK(expired(table::pages) == std::vector<bool>{true, false});
+    CHECK_THROWS_AS(o.rules[static_cast<std::size_t>(table::traffic)].expired("", "short"), qsketch::format_error);
 }
 
 TEST_CASE("Windows of pages are the same after a restart, and hold what they say they cover") {
