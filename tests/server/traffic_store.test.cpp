@@ -8,6 +8,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <thread>
 #include <vector>
 
 using namespace qsketch_server;
@@ -208,4 +209,56 @@ TEST_CASE("A minute's row is folded from the views of many writes, and not by th
         return true;
     });
     CHECK(rows == 1);
+}
+
+TEST_CASE("A row of pages is the same whether operands are folded together, onto a row, or combined before") {
+    const server_test::directory place;
+    opened o(place.path());
+    const table_rules& pages = o.rules[static_cast<std::size_t>(table::pages)];
+    std::vector<std::string> images;
+    for (int part = 0; part < 3; ++part) {
+        page_sketch s;
+        for (int i = 0; i <= part; ++i) s.add_page("/" + std::to_string(i));
+        s.add_visitor(static_cast<std::uint32_t>(part));
+        const auto image = s.serialize();
+        images.emplace_back(reinterpret_cast<const char*>(image.data()), image.size());
+    }
+    const std::vector<std::string_view> all(images.begin(), images.end());
+    const std::string together = pages.fold({}, all);
+    CHECK(pages.fold(pages.fold({}, std::span(all).first(1)), std::span(all).subspan(1)) == together);
+    const auto combined = pages.combine(std::span(all).first(2));
+    REQUIRE(combined);
+    const std::vector<std::string_view> rest = {*combined, all[2]};
+    CHECK(pages.fold({}, rest) == together);
+    const auto sum = page_sketch::deserialize(std::as_bytes(std::span(together.data(), together.size())));
+    CHECK(sum.pages().lower("/0") == 3);
+    CHECK(sum.pages().lower("/2") == 1);
+    CHECK(sum.visitors().estimate() > 2.5);
+    const std::vector<std::string_view> broken = {all[0], "no image"};
+    CHECK_THROWS_AS(pages.fold({}, broken), qsketch::format_error);
+}
+
+TEST_CASE("Threads that write the same ids leave one row and one entry of each") {
+    const server_test::directory place;
+    opened o(place.path());
+    std::vector<std::thread> threads;
+    for (std::uint64_t t = 0; t < 4; ++t)
+        threads.emplace_back([&o, t] {
+            for (std::uint64_t i = 0; i < 150; ++i) {
+                // Two ids a call, in an order that differs, of which some share a stripe.
+                const std::uint64_t first = (i + t) % 5 * 512;
+                const std::uint64_t other = (i * t) % 7 * 512;
+                const auto user = static_cast<std::uint32_t>(i % 3);
+                const std::vector<page_view> two = {{first, user, now - 1s * i, "/a"},
+                                                    {other, user, now - 2s * i, "/b"}};
+                (void)put(o, two);
+            }
+        });
+    for (auto& t : threads) t.join();
+    std::uint64_t counted = 0;
+    for (std::uint32_t user = 0; user < 3; ++user)
+        for (const auto& [url, n] : day(*o.store, user)) counted += n;
+    CHECK(counted == rows_in(*o.rows, table::traffic));
+    CHECK(counted == rows_in(*o.rows, table::traffic_by_user));
+    CHECK(counted == 7);
 }
