@@ -1,16 +1,19 @@
 #pragma once
 
+#include "domain/audience.hpp"
 #include "domain/store.hpp"
 #include "domain/traffic.hpp"
 #include "options.hpp"
+#include "storage/storage.hpp"
 
 #include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <memory>
-#include <string_view>
 
 namespace qsketch_server {
+
+struct request;
 
 /// A page view may not come from the future. Still, the clock of a client that sends one at once may be this much
 /// ahead.
@@ -22,15 +25,18 @@ struct event_counts {
     std::atomic<std::uint64_t> visits = 0;
     std::atomic<std::uint64_t> views = 0;
 };
-
 /// What the endpoints work on.
 struct application {
+    /// Opens the data directory. Throws storage_error, naming what is wrong with it.
+    application(options o, wall_clock clock);
+
     options opts;
     wall_clock now;
-    std::unique_ptr<storage> rows;
-    std::unique_ptr<audience_store> audience;
+    std::shared_ptr<traffic_store::horizons> views_kept = std::make_shared<traffic_store::horizons>();
+    storage rows;
+    qsketch_server::audience audience;
     std::unique_ptr<series_store> series;
-    std::unique_ptr<traffic_store> traffic;
+    traffic_store traffic;
     std::chrono::steady_clock::time_point started = std::chrono::steady_clock::now();
     std::atomic<std::uint64_t> too_old = 0; ///< Events refused for their age.
     event_counts ingested{};
@@ -50,16 +56,20 @@ struct application {
     }
     [[nodiscard]] acceptable_times view_times() {
         const instant t = now();
-        return {(std::max)(t - opts.retention, traffic->oldest()), t + view_tolerance, "--retention", &too_old,
+        return {(std::max)(t - opts.retention, traffic.oldest()), t + view_tolerance, "--retention", &too_old,
                 "a second"};
     }
+
+    /// What every request that changes something ends with: returns when the changes are as durable as --durability
+    /// says, and visible. Throws storage_error; then nothing has changed.
+    void commit(const request& rq, changes&& what);
 
     /// Forgets what retention no longer covers. To be called now and then.
     void expire() {
         const instant t = now();
-        audience->expire_before(slices().slice_of(t - opts.retention));
+        audience.expire_before(slices().slice_of(t - opts.retention));
         series->expire_before(t - opts.window_retention);
-        traffic->expire_before(t - opts.retention, t - opts.window_retention);
+        traffic.expire_before(t - opts.retention, t - opts.window_retention);
     }
 };
 

@@ -149,25 +149,27 @@ void demo::feed_past(sys_seconds until, const std::stop_token& stop) {
             for (sys_seconds s = (std::max)(to - step, until - kept); s < to; s += 1s) feed(s, s + 1s == to);
     };
     demo_events events;
-    steps((std::min<std::chrono::seconds>)(1h, app_.opts.window_retention), 5min, [&](sys_seconds s, bool last) {
-        add_samples(events, s);
-        if (last) post(post_samples, events.samples);
-    });
+    if (app_.series->size() == 0)
+        steps((std::min<std::chrono::seconds>)(1h, app_.opts.window_retention), 5min, [&](sys_seconds s, bool last) {
+            add_samples(events, s);
+            if (last) post(post_samples, events.samples);
+        });
     const auto back = std::chrono::floor<std::chrono::seconds>(app_.opts.retention);
     const auto since_first = std::chrono::floor<std::chrono::seconds>(until - app_.opts.first_slice);
-    steps((std::min)({std::chrono::seconds(24h), back, since_first}), 15min, [&](sys_seconds s, bool last) {
-        add_visits_and_views(events, s);
-        if (!last) return;
-        post(post_analytics, events.visits);
-        post(post_views, events.views);
-    });
+    if (app_.audience.all().empty())
+        steps((std::min)({std::chrono::seconds(24h), back, since_first}), 15min, [&](sys_seconds s, bool last) {
+            add_visits_and_views(events, s);
+            if (!last) return;
+            post(post_analytics, events.visits);
+            post(post_views, events.views);
+        });
     if (!stop.stop_requested()) spdlog::info("--demo: the past is fed");
 }
 
 void demo::run(const std::stop_token& stop) {
     const auto this_second = [&] { return std::chrono::floor<std::chrono::seconds>(app_.now()); };
     sys_seconds next = this_second();
-    if (app_.series->size() == 0) feed_past(next, stop);
+    feed_past(next, stop);
     std::mutex mutex;
     std::condition_variable_any over;
     while (!stop.stop_requested()) {

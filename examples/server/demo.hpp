@@ -23,8 +23,8 @@ struct demo_events {
 void add_samples(demo_events& to, std::chrono::sys_seconds second);
 void add_visits_and_views(demo_events& to, std::chrono::sys_seconds second);
 
-/// Feeds an application, by the handlers of clients' requests: first the day that is past, unless there is something in
-/// it already, then every second when it is over.
+/// Feeds an application, by the handlers of clients' requests: first the day that is past, as far as there is nothing in
+/// it yet, then every second when it is over.
 class demo {
 public:
     explicit demo(application& app);

@@ -2,14 +2,18 @@
 
 #include "support/catch.hpp"
 #include "support/client.hpp"
+#include "support/directory.hpp"
 #include "support/json.hpp"
 #include "support/process.hpp"
 
 #include <algorithm>
 #include <chrono>
 #include <functional>
+#include <optional>
 #include <string>
 #include <thread>
+#include <utility>
+#include <vector>
 
 using namespace server_test;
 using namespace qsketch_server;
@@ -112,4 +116,26 @@ TEST_CASE("A demo is ended at once in the midst of its past, and keeps within wh
         CHECK(json_at(get(one->port(), "/health").body, "/refused/too_old") == "0");
         CHECK(one->errors().find("warn") == std::string::npos);
     }
+}
+
+TEST_CASE("A demo that is started again feeds no visit of the past twice") {
+    const directory data;
+    const std::vector<std::string> flags = {"--demo", "--durability=async", "--data-dir=" + data.path()};
+    const auto past_fed = [](const server& s) {
+        return becomes_true([&] { return s.errors().find("the past is fed") != std::string::npos; });
+    };
+    const auto first_hours = [](const server& s) {
+        std::string out;
+        const std::string slices = get(s.port(), "/analytics/allslices", "Accept: application/json\r\n").body;
+        for (int i = 0; i < 23; ++i) out += json_at(slices, "/slices/" + std::to_string(i)) + "\n";
+        return out;
+    };
+    std::optional<server> s(std::in_place, flags);
+    REQUIRE(past_fed(*s));
+    const std::string before = first_hours(*s);
+    s->signal(SIGTERM);
+    CHECK(s->wait(5s) == 0);
+    s.emplace(flags);
+    REQUIRE(past_fed(*s));
+    CHECK(first_hours(*s) == before);
 }

@@ -1,6 +1,7 @@
 #include "domain/instant.hpp"
 #include "support/catch.hpp"
 #include "support/client.hpp"
+#include "support/directory.hpp"
 #include "support/json.hpp"
 #include "support/process.hpp"
 
@@ -337,9 +338,11 @@ public:
 
 } // namespace
 
-TEST_CASE("Any mix of new views, replacements, moves, re-sends, and batches is counted exactly") {
+TEST_CASE("Any mix of new views, replacements, moves, re-sends, batches and restarts is counted exactly") {
+    const directory data;
+    const std::vector<std::string> flags = {"--durability=commit", "--data-dir=" + data.path()};
     std::optional<server> s;
-    s.emplace();
+    s.emplace(flags);
     std::mt19937_64 random(20240120);
     oracle truth;
     const auto now = now_ms();
@@ -405,6 +408,15 @@ TEST_CASE("Any mix of new views, replacements, moves, re-sends, and batches is c
             if (step % 10 == 0) check_all();
         }
         check_all();
+        const std::string pages = get(s->port(), "/api/traffic/pages?window=86400&k=100").body;
+        s->signal(round % 2 == 0 ? SIGKILL : SIGTERM);
+        (void)s->wait(std::chrono::seconds(10));
+        s.emplace(flags);
+        check_all();
+        const std::string again = get(s->port(), "/api/traffic/pages?window=86400&k=100").body;
+        if (json_at(pages, "/covered") == json_at(again, "/covered")) CHECK(pages == again);
+        const auto first = truth.views.begin();
+        CHECK(put(s->port(), first->first, json(first->second)).status == 200);
     }
     CHECK(truth.views.size() > 300);
 }

@@ -163,7 +163,7 @@ TEST_CASE("What the tables let go is what has expired, and rows and entries agre
     CHECK(expired(table::pages) == std::vector<bool>{false, false});
     o.kept->pages = std::chrono::floor<std::chrono::minutes>(now) + 1ms;
     CHECK(expired(table::pages) == std::vector<bool>{true, false});
-    CHECK_THROWS_AS(o.rules[static_cast<std::size_t>(table::traffic)].expired("", "short"), qsketch::format_error);
+    CHECK_THROWS_AS(o.rules[static_cast<std::size_t>(table::traffic)].expired("", "short"), storage_error);
 }
 
 TEST_CASE("Windows of pages are the same after a restart, and hold what they say they cover") {

@@ -77,8 +77,8 @@ template <std::unsigned_integral T>
     std::vector<page_view> views;
     const event_report report = read_views(app, rq, id, views);
     changes what;
-    const std::size_t replaced = app.traffic->put(views, what);
-    app.rows->commit(std::move(what));
+    const std::size_t replaced = app.traffic.put(views, what);
+    app.commit(rq, std::move(what));
     app.ingested.views += report.accepted;
     return report.batch ? report.to_answer() : id_answer(replaced > 0 ? 200 : 201, views[0].request_id);
 }
@@ -94,8 +94,8 @@ answer put_view(application& app, const request& rq) {
     std::vector<page_view> views;
     if (read_views(app, rq, id, views).batch) throw malformed_request("PUT takes one view; POST takes many");
     changes what;
-    if (!app.traffic->replace(views[0], what)) throw not_found(fmt::format("there is no view with request_id {}", id));
-    app.rows->commit(std::move(what));
+    if (!app.traffic.replace(views[0], what)) throw not_found(fmt::format("there is no view with request_id {}", id));
+    app.commit(rq, std::move(what));
     ++app.ingested.views;
     return id_answer(200, id);
 }
@@ -105,7 +105,7 @@ answer get_daily_pages(application& app, const request& rq) {
     const instant now = app.now();
     std::string list;
     for (const auto& [url, count] :
-         app.traffic->pages_of_user(user, now - std::chrono::hours(24), now + view_tolerance))
+         app.traffic.pages_of_user(user, now - std::chrono::hours(24), now + view_tolerance))
         list += fmt::format("{}{}:{}", list.empty() ? "" : ",", json_string(url), count);
     return json_answer(200, fmt::format("{{{}}}", list));
 }
@@ -117,7 +117,7 @@ answer get_pages(application& app, const request& rq) {
     const std::int64_t longest = app.opts.window_retention.count();
     const std::chrono::seconds length(window == nullptr ? (std::min)(std::int64_t{3600}, longest)
                                                         : whole_number("window", *window, 1, longest));
-    const page_window found = app.traffic->window(length, app.now());
+    const page_window found = app.traffic.window(length, app.now());
     auto items = found.pages.pages().items();
     items.resize((std::min)(items.size(), static_cast<std::size_t>(wanted)));
     std::string list;

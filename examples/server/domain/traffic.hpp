@@ -3,6 +3,7 @@
 #include "domain/instant.hpp"
 #include "domain/page_sketch.hpp"
 #include "domain/striped_locks.hpp"
+#include "storage/ordered_key.hpp"
 #include "storage/storage.hpp"
 
 #include <qsketch/error.hpp>
@@ -12,7 +13,6 @@
 #include <array>
 #include <atomic>
 #include <chrono>
-#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <map>
@@ -80,14 +80,18 @@ public:
         };
     }
 
-    /// Reads the pages of the last `longest` back from the rows. Throws storage_error and qsketch::format_error.
+    /// Reads the pages of the last `longest` back from the rows. Throws storage_error.
     traffic_store(storage& rows, std::shared_ptr<horizons> kept, std::chrono::seconds longest, instant now)
         : rows_(rows), kept_(std::move(kept)), minutes_(minute, slots_of(by_minutes_up_to, minute)),
           tens_(ten_minutes, slots_of(longest, ten_minutes)) {
         if (const auto stored = rows_.get(table::meta, horizon_key)) kept_->views = time_at(*stored, 0);
-        rows_.scan(table::pages, big_endian(now - longest - ten_minutes), {},
+        rows_.scan(table::pages, ordered_time(now - longest - ten_minutes), {},
                    [&](std::string_view key, std::string_view row) {
-                       add_to_windows(time_at(key, 0), page_sketch::deserialize(bytes_of(row)));
+                       try {
+                           add_to_windows(time_at(key, 0), page_sketch::deserialize(bytes_of(row)));
+                       } catch (const qsketch::format_error& e) {
+                           throw storage_error(std::string("the pages of a minute cannot be read: ") + e.what());
+                       }
                        return true;
                    });
     }
@@ -137,9 +141,12 @@ public:
         kept_->pages = pages - ten_minutes;
         if (views <= kept_->views.load()) return;
         changes what;
-        what.put(table::meta, horizon_key, big_endian(views));
+        what.put(table::meta, horizon_key, ordered_time(views));
         what.then([kept = kept_, views] { kept->views = views; });
-        rows_.commit(std::move(what));
+        try {
+            rows_.commit(std::move(what));
+        } catch (const storage_error&) { // of which others will tell; the next call tries again
+        }
     }
 
     /// Views before this are gone.
@@ -162,48 +169,22 @@ private:
         return static_cast<std::size_t>(length / slot) + 3;
     }
 
-    template <std::unsigned_integral T>
-    static void append(std::string& out, T value) {
-        for (int shift = 8 * (static_cast<int>(sizeof value) - 1); shift >= 0; shift -= 8)
-            out += static_cast<char>(static_cast<unsigned char>(value >> shift));
-    }
-    template <std::unsigned_integral T>
-    [[nodiscard]] static T integer_at(std::string_view bytes, std::size_t at) {
-        if (bytes.size() < at + sizeof(T)) throw qsketch::format_error("traffic: a row is too short");
-        T out = 0;
-        for (std::size_t i = 0; i < sizeof out; ++i)
-            out = static_cast<T>((out << 8) | static_cast<unsigned char>(bytes[at + i]));
-        return out;
-    }
-
     /// Times are not negative, except for bounds of searches, for which 0 will do.
-    static void append(std::string& out, instant t) {
-        append(out, static_cast<std::uint64_t>((std::max)(t.time_since_epoch().count(), std::int64_t{0})));
+    [[nodiscard]] static std::string ordered_time(instant t) {
+        return ordered(static_cast<std::uint64_t>((std::max)(t.time_since_epoch().count(), std::int64_t{0})));
     }
     [[nodiscard]] static instant time_at(std::string_view bytes, std::size_t at) {
-        return instant(std::chrono::milliseconds(static_cast<std::int64_t>(integer_at<std::uint64_t>(bytes, at))));
+        return instant(std::chrono::milliseconds(static_cast<std::int64_t>(ordered_at<std::uint64_t>(bytes, at))));
     }
-    template <class T>
-    [[nodiscard]] static std::string big_endian(T value) {
-        std::string out;
-        append(out, value);
-        return out;
-    }
-
     [[nodiscard]] static std::string user_key(std::uint32_t user, instant at, std::uint64_t request_id) {
-        std::string out = big_endian(user);
-        append(out, at);
-        append(out, request_id);
-        return out;
+        return ordered(user) + ordered_time(at) + ordered(request_id);
     }
     [[nodiscard]] static std::string row_of(const page_view& view) {
-        std::string out = big_endian(view.user);
-        append(out, view.at);
-        return out += view.url;
+        return ordered(view.user) + ordered_time(view.at) + view.url;
     }
     [[nodiscard]] static page_view view_of(std::uint64_t request_id, std::string_view row) {
         const instant at = time_at(row, time_in_row);
-        return {request_id, integer_at<std::uint32_t>(row, 0), at, std::string(row.substr(time_in_row + 8))};
+        return {request_id, ordered_at<std::uint32_t>(row, 0), at, std::string(row.substr(time_in_row + 8))};
     }
 
     [[nodiscard]] static std::span<const std::byte> bytes_of(std::string_view text) noexcept {
@@ -251,7 +232,7 @@ private:
         std::size_t known = 0;
         auto pages = std::make_shared<sketches_by_minute>();
         for (const page_view* view : last) {
-            const std::string id = big_endian(view->request_id);
+            const std::string id = ordered(view->request_id);
             const std::string row = row_of(*view);
             const auto stored = rows_.get(table::traffic, id);
             std::optional<page_view> old;
@@ -269,7 +250,7 @@ private:
             add_to(*pages, *view, alive ? old : std::nullopt);
         }
         if (pages->empty()) return known;
-        for (const auto& [slot, sketch] : *pages) what.merge(table::pages, big_endian(slot), image_of(sketch));
+        for (const auto& [slot, sketch] : *pages) what.merge(table::pages, ordered_time(slot), image_of(sketch));
         what.then([this, pages] {
             try {
                 for (const auto& [slot, sketch] : *pages) add_to_windows(slot, sketch);

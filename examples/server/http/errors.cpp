@@ -2,6 +2,7 @@
 
 #include "domain/problem.hpp"
 #include "http/request.hpp"
+#include "storage/storage.hpp"
 
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
@@ -70,6 +71,8 @@ answer exception_answer(const std::exception_ptr& thrown, const request& rq, err
         return error_answer(429, e.what(), style);
     } catch (const refused_request& e) {
         return error_answer(e.status(), e.what(), style);
+    } catch (const storage_error&) { // the storage has logged what happened, once and not once a request
+        return coded(503, "STORAGE_ERROR", "the store cannot be read or written at the moment", style, "{}");
     } catch (const std::bad_alloc&) {
         return error_answer(503, "out of memory", style);
     } catch (const std::exception& e) {

@@ -1,228 +1,314 @@
 #include "storage/change_list.hpp"
-#include "storage/fold_operator.hpp"
+#include "storage/database.hpp"
+#include "storage/directory_lock.hpp"
+#include "storage/log_tail.hpp"
+#include "storage/stored_row.hpp"
 
-#include <rocksdb/cache.h>
-#include <rocksdb/db.h>
-#include <rocksdb/env.h>
-#include <rocksdb/filter_policy.h>
-#include <rocksdb/table.h>
 #include <rocksdb/write_batch.h>
 
+#include <spdlog/spdlog.h>
+
 #include <fcntl.h>
-#include <sys/file.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
-#include <cerrno>
+#include <chrono>
 #include <condition_variable>
+#include <deque>
 #include <filesystem>
 #include <mutex>
-#include <system_error>
+#include <semaphore>
+#include <thread>
 
 namespace qsketch_server {
 namespace {
 
-/// RocksDB insists on a table of the name "default".
-constexpr std::array<const char*, table_count> names = {"default", "audience",        "samples", "metrics",
-                                                        "traffic", "traffic_by_user", "pages",   "requests"};
-constexpr std::string_view format_key = "format";
-constexpr std::string_view format = "1";
+using namespace std::chrono_literals;
 
-constexpr std::size_t cache_bytes = std::size_t{128} << 20;
-constexpr std::size_t buffer_bytes = std::size_t{64} << 20; // of all tables; the log is bounded to the same
 constexpr std::size_t group_bytes = std::size_t{4} << 20;
+constexpr auto sync_interval = 100ms;
+constexpr auto mend_interval = 500ms;
+/// What there has to be room for before the database is opened again: several times what that writes.
+constexpr std::size_t spare_bytes = std::size_t{1} << 20;
 
-[[nodiscard]] std::string system_message() { return std::error_code(errno, std::generic_category()).message(); }
-
-void require(const rocksdb::Status& s) {
-    if (!s.ok()) throw storage_error(s.ToString());
+/// Can that much be written there?
+[[nodiscard]] bool has_room(const std::string& path) {
+    const std::string file = path + "/room";
+    const int fd = ::open(file.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    if (fd < 0) return false;
+    const std::vector<char> chunk(std::size_t{256} << 10);
+    bool enough = true;
+    for (std::size_t size = 0; enough && size < spare_bytes; size += chunk.size())
+        enough = ::write(fd, chunk.data(), chunk.size()) == static_cast<ssize_t>(chunk.size());
+    enough = enough && ::fdatasync(fd) == 0;
+    ::close(fd);
+    ::unlink(file.c_str());
+    return enough;
 }
-
-/// The directory, with the lock that keeps a second server out of it.
-class locked_directory {
-public:
-    explicit locked_directory(const std::string& path) {
-        std::error_code error;
-        std::filesystem::create_directories(path, error);
-        if (error) throw storage_error(path + " cannot be made: " + error.message());
-        const std::string file = path + "/lock";
-        fd_ = ::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0640);
-        if (fd_ < 0) throw storage_error(file + " cannot be opened: " + system_message());
-        if (::flock(fd_, LOCK_EX | LOCK_NB) == 0) return;
-        const std::string why = errno == EWOULDBLOCK ? "another server works on it" : system_message();
-        ::close(fd_);
-        throw storage_error(path + " cannot be locked: " + why);
-    }
-    ~locked_directory() { ::close(fd_); }
-    locked_directory(const locked_directory&) = delete;
-    locked_directory& operator=(const locked_directory&) = delete;
-
-private:
-    int fd_;
-};
 
 } // namespace
 
+// Commits of many threads become one write: the first to come writes for all who wait by then, and hands on to the
+// first of those who came meanwhile. One thread keeps house: it syncs now and then if commits do not wait for that, and
+// after a failed write it opens the database anew as soon as the disk takes something again.
 struct storage::engine {
     /// One who waits in commit().
     struct waiter {
+        explicit waiter(changes::state& w) : what(w) {}
         changes::state& what;
-        bool leads = false;
         bool done = false;
         std::string error;
-        std::condition_variable wake;
+        std::binary_semaphore go{0}; // when done, or to lead
     };
 
-    engine(const settings& s, std::span<const table_rules, table_count> table_rules) : when(s.when) {
-        for (std::size_t i = 0; i < table_count; ++i) {
-            rules[i] = table_rules[i];
-            if (rules[i].expired) filters[i] = std::make_unique<expiry_filter>(rules[i]);
-        }
-        std::string path = "/rows";
-        if (when == sync::none) {
+    engine(const settings& s, std::span<const table_rules, table_count> rules) {
+        how.when = s.when;
+        std::copy(rules.begin(), rules.end(), how.rules.begin());
+        how.on_halt = [this](const std::string& why) { halt(why); };
+        how.path = s.path + "/rows";
+        if (s.when == sync::none) {
             memory.reset(rocksdb::NewMemEnv(rocksdb::Env::Default()));
+            how.env = memory.get();
+            how.path = "/rows";
         } else {
-            directory = std::make_unique<locked_directory>(s.path);
-            path = s.path + path;
+            lock = std::make_unique<directory_lock>(s.path);
+            if (s.repair) database::repair(how);
+            database::check(how);
         }
-        open(path);
+        opened = std::make_shared<database>(how);
+        if (s.when == sync::none) return;
+        opened->verify();
+        opened->settle_format();
+        keeper = std::thread([this] { keep_house(); });
     }
 
-    ~engine() { close(); }
-
-    void open(const std::string& path) {
-        rocksdb::DBOptions options;
-        if (memory) options.env = memory.get();
-        options.create_if_missing = true;
-        options.create_missing_column_families = true;
-        options.max_total_wal_size = buffer_bytes;
-        options.db_write_buffer_size = buffer_bytes;
-        options.max_open_files = 96;
-        options.keep_log_file_num = 2;
-        options.max_log_file_size = 1 << 20;
-        options.info_log_level = rocksdb::WARN_LEVEL;
-        rocksdb::BlockBasedTableOptions blocks;
-        blocks.block_cache = rocksdb::NewLRUCache(cache_bytes);
-        blocks.filter_policy.reset(rocksdb::NewBloomFilterPolicy(10));
-        std::vector<rocksdb::ColumnFamilyDescriptor> families;
-        for (std::size_t i = 0; i < table_count; ++i) {
-            rocksdb::ColumnFamilyOptions family;
-            family.compression = rocksdb::kLZ4Compression;
-            family.level_compaction_dynamic_level_bytes = true;
-            family.write_buffer_size = buffer_bytes / 4;
-            family.table_factory.reset(rocksdb::NewBlockBasedTableFactory(blocks));
-            family.merge_operator = std::make_shared<fold_operator>(rules[i]);
-            family.compaction_filter = filters[i].get();
-            families.emplace_back(names[i], family);
+    ~engine() {
+        if (!keeper.joinable()) return;
+        {
+            const std::lock_guard guard(mutex);
+            ending = true;
         }
-        rocksdb::DB* opened = nullptr;
-        require(rocksdb::DB::Open(options, path, families, &tables, &opened));
-        db.reset(opened);
+        wake.notify_all();
+        keeper.join();
+        try {
+            if (how.when == sync::async && writable) sync_log();
+        } catch (const storage_error& e) {
+            spdlog::error("storage: the last commits may not be on disk: {}", e.what());
+        }
     }
 
-    void close() {
-        if (!db) return;
-        for (rocksdb::ColumnFamilyHandle* t : tables) db->DestroyColumnFamilyHandle(t); // before the database
-        tables.clear();
-        db->Close();
-        db.reset();
+    /// The open database. Waits while it is opened anew.
+    [[nodiscard]] std::shared_ptr<database> current() const {
+        std::unique_lock guard(mutex);
+        wake.wait(guard, [&] { return !reopening; });
+        if (!opened) throw storage_error("the store is closed: " + reason);
+        return opened;
     }
-
-    [[nodiscard]] rocksdb::ColumnFamilyHandle* handle(table t) const { return tables[static_cast<std::size_t>(t)]; }
 
     void commit(changes::state& what) {
-        waiter self{what, false, false, {}, {}};
-        std::unique_lock lock(mutex);
-        waiting.push_back(&self);
-        if (leading)
-            self.wake.wait(lock, [&] { return self.leads || self.done; });
-        else
-            leading = true;
-        if (!self.done) lead(lock);
+        const auto self = std::make_shared<waiter>(what);
+        bool leads = false;
+        {
+            const std::lock_guard guard(queue_mutex);
+            waiting.push_back(self);
+            leads = !std::exchange(led, true);
+        }
+        if (!leads) self->go.acquire();
+        if (!self->done) lead();
         ++commits;
-        if (!self.error.empty()) throw storage_error(self.error);
+        if (!self->error.empty()) throw storage_error(self->error);
     }
 
-    /// Writes for all who wait, and hands on to the first of those who come meanwhile.
-    void lead(std::unique_lock<std::mutex>& lock) {
-        std::vector<waiter*> group;
-        std::size_t size = 0;
-        while (!waiting.empty() && (group.empty() || size + waiting.front()->what.rows.size() <= group_bytes)) {
-            size += waiting.front()->what.rows.size();
-            group.push_back(waiting.front());
-            waiting.pop_front();
+    void lead() {
+        std::vector<std::shared_ptr<waiter>> group;
+        {
+            const std::lock_guard guard(queue_mutex);
+            std::size_t size = 0;
+            while (!waiting.empty() && (group.empty() || size + waiting.front()->what.rows.size() <= group_bytes)) {
+                size += waiting.front()->what.rows.size();
+                group.push_back(std::move(waiting.front()));
+                waiting.pop_front();
+            }
         }
-        lock.unlock();
+        const std::string error = write(group);
+        if (error.empty())
+            for (const auto& w : group)
+                for (const auto& apply : w->what.applies) apply();
+        std::shared_ptr<waiter> next;
+        {
+            const std::lock_guard guard(queue_mutex);
+            led = !waiting.empty();
+            if (led) next = waiting.front();
+        }
+        if (next) next->go.release(); // before the others, as it has a disk to wait for
+        for (const auto& w : group) {
+            w->error = error;
+            w->done = true;
+            w->go.release();
+        }
+    }
+
+    /// What went wrong; empty if all is well.
+    [[nodiscard]] std::string write(const std::vector<std::shared_ptr<waiter>>& group) {
+        try {
+            const auto db = current();
+            if (!writable) throw storage_error("the store takes nothing at the moment: " + why_halted());
+            rocksdb::WriteBatch batch;
+            for (const auto& w : group) stage(w->what, *db, batch);
+            if (batch.Count() == 0) return {};
+            rocksdb::WriteOptions options;
+            options.sync = how.when == sync::commit;
+            options.disableWAL = how.when == sync::none;
+            const std::uint64_t last = db->rows().GetLatestSequenceNumber();
+            if (const auto status = db->rows().Write(options, &batch); !status.ok()) {
+                halt(status.ToString());
+                give_up_after(last);
+                throw storage_error(status.ToString());
+            }
+            unsynced = how.when == sync::async;
+            if (options.sync) ++syncs;
+            return {};
+        } catch (const std::exception& e) {
+            return *e.what() == '\0' ? "unknown" : e.what();
+        }
+    }
+
+    static void stage(const changes::state& what, const database& db, rocksdb::WriteBatch& batch) {
+        static constexpr char whole = stored_row::whole;
+        what.each([&](changes::state::kind kind, table where, std::string_view key, std::string_view row) {
+            rocksdb::ColumnFamilyHandle* const to = db.handle(where);
+            if (kind == changes::state::kind::merge) {
+                require(batch.Merge(to, slice_of(key), slice_of(row)));
+            } else if (kind == changes::state::kind::remove) {
+                require(batch.Delete(to, slice_of(key)));
+            } else {
+                const rocksdb::Slice k = slice_of(key);
+                const std::array<rocksdb::Slice, 2> parts = {slice_of(row), rocksdb::Slice(&whole, 1)};
+                require(batch.Put(to, rocksdb::SliceParts(&k, 1), rocksdb::SliceParts(parts.data(), 2)));
+            }
+        });
+    }
+
+    /// Nothing is written any more until the database has been opened anew.
+    void halt(const std::string& why) {
+        const std::lock_guard guard(mutex);
+        if (!writable.exchange(false)) return;
+        reason = why;
+        spdlog::error("storage: nothing can be written: {}", why);
+    }
+
+    [[nodiscard]] std::string why_halted() const {
+        const std::lock_guard guard(mutex);
+        return reason;
+    }
+
+    /// Takes out of the log what was written and not acknowledged: after a crash it would be there.
+    void give_up_after(std::uint64_t last) {
+        if (how.env != nullptr) return;
+        {
+            const std::lock_guard guard(mutex);
+            given_up_after = last;
+        }
+        try {
+            if (const auto log = newest_log(how.path)) cut_after(*log, last);
+        } catch (const std::exception& e) {
+            spdlog::error("storage: {}", e.what());
+        }
+    }
+
+    void sync_log() {
+        unsynced = false;
+        const auto db = current();
+        if (const auto status = db->rows().SyncWAL(); !status.ok()) {
+            halt(status.ToString());
+            throw storage_error(status.ToString());
+        }
+        ++syncs;
+    }
+
+    void keep_house() {
+        auto next_mend = std::chrono::steady_clock::now();
+        for (std::unique_lock guard(mutex); !wake.wait_for(guard, sync_interval, [&] { return ending; });) {
+            guard.unlock();
+            try {
+                if (writable) {
+                    if (unsynced) sync_log();
+                } else if (std::chrono::steady_clock::now() >= next_mend) {
+                    mend();
+                    next_mend = std::chrono::steady_clock::now() + mend_interval;
+                }
+            } catch (const std::exception& e) {
+                spdlog::debug("storage: {}", e.what());
+            }
+            guard.lock();
+        }
+    }
+
+    void mend() {
+        if (!has_room(how.path)) return;
+        {
+            std::unique_lock guard(mutex);
+            if (opened.use_count() > 1) return; // somebody reads; soon nobody does
+            reopening = true;
+        }
+        std::shared_ptr<database> fresh;
         std::string error;
         try {
-            write(group, size);
-            for (waiter* w : group)
-                for (const auto& apply : w->what.applies) apply();
+            opened.reset();
+            if (given_up_after)
+                if (const auto log = newest_log(how.path)) cut_after(*log, *given_up_after);
+            fresh = std::make_shared<database>(how);
         } catch (const std::exception& e) {
             error = e.what();
         }
-        lock.lock();
-        leading = !waiting.empty();
-        if (leading) {
-            waiting.front()->leads = true;
-            waiting.front()->wake.notify_one();
+        const std::lock_guard guard(mutex);
+        opened = std::move(fresh);
+        reopening = false;
+        if (opened) {
+            given_up_after.reset();
+            writable = true;
+            spdlog::info("storage: writable again");
+        } else if (reason != error) {
+            reason = error;
+            spdlog::error("storage: cannot be opened again: {}", error);
         }
-        for (waiter* w : group) {
-            w->error = error;
-            w->done = true;
-            w->wake.notify_one();
-        }
+        wake.notify_all();
     }
 
-    void write(const std::vector<waiter*>& group, std::size_t size) {
-        rocksdb::WriteBatch batch(size + size / 2);
-        static constexpr char tag = stored_row::whole;
-        for (const waiter* w : group)
-            w->what.each([&](changes::state::kind kind, table where, std::string_view key, std::string_view row) {
-                if (kind == changes::state::kind::merge) {
-                    require(batch.Merge(handle(where), slice_of(key), slice_of(row)));
-                } else if (kind == changes::state::kind::remove) {
-                    require(batch.Delete(handle(where), slice_of(key)));
-                } else {
-                    const rocksdb::Slice k = slice_of(key);
-                    const std::array<rocksdb::Slice, 2> parts = {slice_of(row), rocksdb::Slice(&tag, 1)};
-                    require(batch.Put(handle(where), rocksdb::SliceParts(&k, 1), rocksdb::SliceParts(parts.data(), 2)));
-                }
-            });
-        rocksdb::WriteOptions options;
-        options.sync = when == sync::commit;
-        options.disableWAL = when == sync::none;
-        if (batch.Count() > 0) require(db->Write(options, &batch));
-        if (options.sync) ++syncs;
-    }
-
-    /// The row, folded again if that failed before.
     [[nodiscard]] std::string row_of(table where, std::string_view key, const rocksdb::Slice& value) const {
-        const stored_row stored(&value);
-        if (stored.is_folded()) return std::string(*stored.row());
         try {
-            return stored.fold(rules[static_cast<std::size_t>(where)]);
+            return stored_row(view_of(value)).fold(how.rules[static_cast<std::size_t>(where)]);
         } catch (const std::exception& e) {
-            throw storage_error(std::string("a row of the table ") + names[static_cast<std::size_t>(where)] +
-                                " cannot be read: " + e.what() + ", key " +
-                                rocksdb::Slice(slice_of(key)).ToString(true));
+            const std::string what = std::string("the row ") + slice_of(key).ToString(true) + " of the table " +
+                                     database::name(where) + " cannot be read: " + e.what();
+            spdlog::error("storage: {}", what);
+            throw storage_error(what);
         }
     }
 
-    sync when;
-    std::array<table_rules, table_count> rules;
-    std::array<std::unique_ptr<expiry_filter>, table_count> filters;
-    std::unique_ptr<locked_directory> directory;
-    std::unique_ptr<rocksdb::Env> memory;
-    std::unique_ptr<rocksdb::DB> db;
-    std::vector<rocksdb::ColumnFamilyHandle*> tables;
+    database::settings how;
+    std::unique_ptr<directory_lock> lock;
+    std::unique_ptr<rocksdb::Env> memory; // of sync::none, and outlives what is in it
 
-    std::mutex mutex;
-    std::deque<waiter*> waiting;
-    bool leading = false;
+    mutable std::mutex mutex; // of these six
+    mutable std::condition_variable wake;
+    std::shared_ptr<database> opened;
+    std::string reason;
+    bool reopening = false;
+    bool ending = false;
+    std::atomic<bool> writable = true;
+    std::optional<std::uint64_t> given_up_after;
+
+    std::mutex queue_mutex; // of these two
+    std::deque<std::shared_ptr<waiter>> waiting;
+    bool led = false;
+
+    std::atomic<bool> unsynced = false;
     std::atomic<std::uint64_t> commits = 0;
     std::atomic<std::uint64_t> syncs = 0;
+    std::thread keeper;
 };
 
 storage::storage(const settings& s, std::span<const table_rules, table_count> rules)
@@ -231,12 +317,13 @@ storage::~storage() = default;
 
 void storage::commit(changes&& what) {
     const changes taken = std::move(what); // what it holds is let go here, by the thread that took hold of it
-    engine_->commit(*taken.state_);
+    if (!taken.empty()) engine_->commit(*taken.state_);
 }
 
 std::optional<std::string> storage::get(table where, std::string_view key) const {
+    const auto db = engine_->current();
     rocksdb::PinnableSlice value;
-    const auto status = engine_->db->Get({}, engine_->handle(where), slice_of(key), &value);
+    const auto status = db->rows().Get({}, db->handle(where), slice_of(key), &value);
     if (status.IsNotFound()) return {};
     require(status);
     return engine_->row_of(where, key, value);
@@ -244,10 +331,11 @@ std::optional<std::string> storage::get(table where, std::string_view key) const
 
 void storage::scan(table where, std::string_view from, std::string_view until,
                    const std::function<bool(std::string_view key, std::string_view row)>& visit) const {
+    const auto db = engine_->current();
     rocksdb::ReadOptions options;
     const rocksdb::Slice bound = slice_of(until);
     if (!until.empty()) options.iterate_upper_bound = &bound;
-    const std::unique_ptr<rocksdb::Iterator> at(engine_->db->NewIterator(options, engine_->handle(where)));
+    const std::unique_ptr<rocksdb::Iterator> at(db->rows().NewIterator(options, db->handle(where)));
     for (at->Seek(slice_of(from)); at->Valid(); at->Next())
         if (!visit(view_of(at->key()), engine_->row_of(where, view_of(at->key()), at->value()))) return;
     require(at->status());
@@ -257,6 +345,12 @@ storage::figures storage::now() const {
     figures out;
     out.commits = engine_->commits;
     out.syncs = engine_->syncs;
+    out.writable = engine_->writable;
+    if (engine_->how.when == sync::none) return out;
+    std::error_code gone; // as files may be while we look
+    for (const auto& entry : std::filesystem::directory_iterator(engine_->how.path, gone))
+        if (const auto size = entry.file_size(gone); !gone) out.bytes += size;
+    if (const auto room = std::filesystem::space(engine_->how.path, gone); !gone) out.free = room.available;
     return out;
 }
 

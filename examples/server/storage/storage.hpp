@@ -72,6 +72,7 @@ public:
     struct settings {
         std::string path;
         sync when = sync::commit;
+        bool repair = false; ///< Save what can be saved of a damaged store before it is opened.
     };
 
     /// Opens or makes the store, and locks it. With sync::none nothing is kept and the path is not looked at.
@@ -95,6 +96,7 @@ public:
 
     struct figures {
         std::uint64_t bytes = 0;   ///< On disk.
+        std::uint64_t free = 0;    ///< Bytes left on that disk.
         std::uint64_t commits = 0; ///< Calls of commit() that have returned.
         std::uint64_t syncs = 0;   ///< Times the disk was waited for.
         bool writable = true;      ///< False after a failed write, until one succeeds again.
