@@ -19,13 +19,15 @@ namespace {
     return metric_store::levels(std::chrono::ceil<std::chrono::seconds>(opts.retention));
 }
 
-[[nodiscard]] std::array<table_rules, table_count> rules_for(const options& opts, const wall_clock& now) {
+[[nodiscard]] std::array<table_rules, table_count>
+rules_for(const options& opts, const wall_clock& now, const std::shared_ptr<const traffic_store::horizons>& kept) {
     std::array<table_rules, table_count> out;
     const slicing slices{opts.first_slice, opts.slice};
     out[static_cast<std::size_t>(table::audience)] =
         audience::rules([now, slices, retention = opts.retention] { return slices.slice_of(now() - retention); });
     out[static_cast<std::size_t>(table::samples)] = sample_table::rules(sample_levels(opts.window_retention));
     out[static_cast<std::size_t>(table::metrics)] = metric_store::rules(metric_levels(opts));
+    traffic_store::add_rules(out, kept);
     return out;
 }
 
@@ -67,17 +69,19 @@ void require_same_slices(storage& rows, const options& opts) {
 
 application::application(options o, wall_clock clock)
     : opts(std::move(o)), now(std::move(clock)), names(std::bit_cast<std::array<std::uint64_t, 2>>(random_key())[0]),
-      rows({opts.data_dir, opts.durability, opts.repair}, rules_for(opts, now)),
+      rows({opts.data_dir, opts.durability, opts.repair}, rules_for(opts, now, views_kept)),
       audience(rows, pseudonym_key(rows, opts)),
       samples({table::samples, sample_levels(opts.window_retention), opts.max_series, opts.series_memory / 2, names},
               rows),
-      metrics({table::metrics, metric_levels(opts), opts.max_series, opts.series_memory / 2, names}, rows) {}
+      metrics({table::metrics, metric_levels(opts), opts.max_series, opts.series_memory / 2, names}, rows),
+      traffic(rows, views_kept, opts.window_retention, now()) {}
 
 void application::commit(const request&, changes&& what) { rows.commit(std::move(what)); }
 
 void application::expire() {
     const instant t = now();
     audience.expire_before(slices().slice_of(t - opts.retention));
+    traffic.expire_before(t - opts.retention, t - opts.window_retention);
     if (limiter) limiter->expire(rate_limiter::clock::now());
     const auto expire = [&](auto& series, instant oldest) {
         series.drop_idle();

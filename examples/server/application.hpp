@@ -4,6 +4,7 @@
 #include "domain/metrics.hpp"
 #include "domain/sample_table.hpp"
 #include "domain/store.hpp"
+#include "domain/traffic.hpp"
 #include "http/access.hpp"
 #include "http/gate.hpp"
 #include "http/metrics.hpp"
@@ -21,6 +22,16 @@ namespace qsketch_server {
 
 struct request;
 
+/// A page view may not come from the future. Still, the clock of a client that sends one at once may be this much
+/// ahead.
+inline constexpr std::chrono::seconds view_tolerance{1};
+
+/// Events taken since the start, those that replaced others too.
+struct event_counts {
+    std::atomic<std::uint64_t> samples = 0;
+    std::atomic<std::uint64_t> visits = 0;
+    std::atomic<std::uint64_t> views = 0;
+};
 /// What the endpoints work on.
 struct application {
     /// Opens the data directory. Throws storage_error, naming what is wrong with it.
@@ -29,12 +40,15 @@ struct application {
     options opts;
     wall_clock now;
     qsketch::hash names; ///< Of series, with a seed that strangers do not know.
+    std::shared_ptr<traffic_store::horizons> views_kept = std::make_shared<traffic_store::horizons>();
     storage rows;
     qsketch_server::audience audience;
     sample_table samples;
     metric_store metrics;
+    traffic_store traffic;
     std::chrono::steady_clock::time_point started = std::chrono::steady_clock::now();
     std::atomic<std::uint64_t> too_old = 0; ///< Events refused for their age.
+    event_counts ingested{};
     std::atomic<bool> draining = false;
     access_control access{};
     std::unique_ptr<rate_limiter> limiter{}; ///< Null: no limit.
@@ -57,6 +71,11 @@ struct application {
     [[nodiscard]] acceptable_times metric_times() {
         const instant t = now();
         return {t - opts.retention, t + future_tolerance, "--retention", &too_old};
+    }
+    [[nodiscard]] acceptable_times view_times() {
+        const instant t = now();
+        return {(std::max)(t - opts.retention, traffic.oldest()), t + view_tolerance, "--retention", &too_old,
+                "a second"};
     }
 
     /// What every request that changes something ends with: returns when the changes are as durable as --durability

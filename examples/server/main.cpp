@@ -1,4 +1,5 @@
 #include "application.hpp"
+#include "demo.hpp"
 #include "http/answer.hpp"
 #include "http/server.hpp"
 #include "options.hpp"
@@ -16,6 +17,7 @@
 #include <csignal>
 #include <cstdio>
 #include <ctime>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -87,7 +89,8 @@ int serve(const options& opts, const sigset_t& signals) {
     let_in(app.access, opts);
     const auto [fd, url, loopback] = doors.bind(opts.host, opts.port, opts.insecure || app.access.current());
     const request_limits limits = opts.rate_limit.value_or(loopback ? request_limits{} : request_limits{1000, 5000});
-    if (limits != request_limits{}) app.limiter = std::make_unique<rate_limiter>(limits, qsketch::sip_hash(random_key()));
+    if (limits != request_limits{})
+        app.limiter = std::make_unique<rate_limiter>(limits, qsketch::sip_hash(random_key()));
     for (const std::string& name : opts.unknown_environment)
         spdlog::warn("{} is in the environment, but there is no such option", name);
     doors.start();
@@ -97,6 +100,8 @@ int serve(const options& opts, const sigset_t& signals) {
         spdlog::info("listening on {}, {} threads, state in memory only", url, opts.threads);
     else
         spdlog::info("listening on {}, {} threads, data in {}", url, opts.threads, opts.data_dir);
+    std::optional<demo> load;
+    if (opts.demo) load.emplace(app);
     constexpr timespec pause{0, 250'000'000};
     int signal = -1;
     for (auto next_expiry = std::chrono::steady_clock::now() + 10s; signal < 0;) {
@@ -112,6 +117,7 @@ int serve(const options& opts, const sigset_t& signals) {
     spdlog::info("{}: finishing the requests of {} connections", signal == SIGTERM ? "SIGTERM" : "SIGINT",
                  doors.figures().open);
     app.draining = true;
+    load.reset();
     doors.stop(3s);
     spdlog::info("done");
     return 0;

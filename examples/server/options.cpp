@@ -172,11 +172,8 @@ constexpr flag flags[] = {
          if (comma < v.size()) (*o.rate_limit)[1] = static_cast<std::uint32_t>(whole(v.substr(comma + 1), 0, 500'000));
      }},
     {"--cluster", off, "URL of the cluster to join; not available in this build yet", refuse_unless_off},
-    {"--demo", "false", "Feed itself a believable load; not available in this build yet",
-     [](options&, std::string_view v) {
-         if (on_or_off(v)) refuse("is not available in this build yet");
-     },
-     true},
+    {"--demo", "false", "Feed itself the load of a shop that does not exist, and its last day",
+     [](options& o, std::string_view v) { o.demo = on_or_off(v); }, true},
     {"--log-format", "text", "Log lines on stderr: text or json",
      [](options& o, std::string_view v) {
          if (v != "text" && v != "json") refuse("must be text or json");

@@ -45,6 +45,7 @@ struct options {
     std::string auth_tokens_file;             ///< Empty if it is not given.
     std::string auth_tokens;                  ///< The lines themselves, from QSKETCH_AUTH_TOKENS.
     std::optional<request_limits> rate_limit; ///< Nothing: what fits the address listened on.
+    bool demo = false;
     log_format logs = log_format::text;
     bool log_requests = false;
     std::vector<std::string> unknown_environment; ///< Names that look like ours and are none; worth a warning.

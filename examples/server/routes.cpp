@@ -44,6 +44,14 @@ constexpr route all_routes[] = {
     {"GET", "/topk", get_topk, sentence, read, client, slow, "The most frequent values in a window"},
     {"GET", "/keys", get_keys, sentence, read, client, slow, "Known keys, page by page"},
     {"DELETE", "/keys/{key}", delete_key, sentence, admin, client, slow, "Forgets a key and its samples"},
+    {"POST", "/api/traffic", post_views, envelope, write, client, slow,
+     "Writes page views that bring their request_id"},
+    {"POST", "/api/traffic/{request_id}", post_view, envelope, write, client, slow, "Writes one page view, or again"},
+    {"PUT", "/api/traffic/{request_id}", put_view, envelope, write, client, slow, "Replaces one page view"},
+    {"GET", "/api/traffic/daily/{user_id}", get_daily_pages, envelope, read, client, slow,
+     "How often a user viewed which page in the last 24 hours"},
+    {"GET", "/api/traffic/pages", get_pages, envelope, read, client, slow,
+     "The most viewed pages and the visitors of a window"},
     {"POST", "/metrics", post_metrics, envelope, write, client, slow,
      "Takes one value of a tagged metric or a batch of them"},
     {"POST", "/insert", post_insert, envelope, write, node, slow,
@@ -60,6 +68,7 @@ constexpr route all_routes[] = {
     {"GET", "/livez", get_livez, envelope, open, client, quick, "200 while the process runs"},
     {"GET", "/readyz", get_readyz, envelope, open, client, quick, "200 while requests are taken"},
     {"GET", "/openapi.yaml", get_openapi, envelope, read, client, slow, "This interface, for programs"},
+    {"GET", "/", get_page, envelope, open, client, slow, "A page that shows what the others answer"},
 };
 
 /// Whether the path fits, and what its {…} stands for.

@@ -59,6 +59,12 @@ answer get_topk(application& app, const request& rq);
 answer get_keys(application& app, const request& rq);
 answer delete_key(application& app, const request& rq);
 
+answer post_views(application& app, const request& rq);
+answer post_view(application& app, const request& rq);
+answer put_view(application& app, const request& rq);
+answer get_daily_pages(application& app, const request& rq);
+answer get_pages(application& app, const request& rq);
+
 answer get_sketch(application& app, const request& rq);
 answer put_sketch(application& app, const request& rq);
 
@@ -73,5 +79,6 @@ answer get_metrics_page(application& app, const request& rq);
 answer get_livez(application& app, const request& rq);
 answer get_readyz(application& app, const request& rq);
 answer get_openapi(application& app, const request& rq);
+answer get_page(application& app, const request& rq);
 
 } // namespace qsketch_server

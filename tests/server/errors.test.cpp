@@ -199,7 +199,8 @@ std::vector<row> malformed() {
         {"DELETE", "/keys/%f", "", none, 400, "%f"},
         // Neither.
         {"GET", "/nothing", "", none, 404, "/nothing"},
-        {"GET", "/", "", none, 404, "/"},
+        {"POST", "/", "{}", json, 405, "GET"},
+        {"GET", "//", "", none, 404, "//"},
         {"GET", "/analytics/", "", none, 404, "/analytics/"},
         {"GET", "/Analytics?timestamp=1", "", none, 404, "Analytics"},
         {"DELETE", "/keys/", "", none, 404, "/keys/"},

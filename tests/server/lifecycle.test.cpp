@@ -65,7 +65,7 @@ TEST_CASE("A flag that is unknown, broken or not available yet ends the server w
                                                        {"--rate-limit=5,"},
                                                        {"--rate-limit=100001"},
                                                        {"--auth-tokens-file"},
-                                                       {"--demo"},
+                                                       {"--demo=maybe"},
                                                        {"--window-retention=0s"}};
     for (auto arguments : bad) {
         INFO(arguments.front());
@@ -79,7 +79,7 @@ TEST_CASE("A flag that is unknown, broken or not available yet ends the server w
         CHECK(e.errors.find(flag) != e.errors.npos);
     }
     CHECK(run({"--node-id=", "--port=0"}).errors == "qsketch-server: --node-id= is given without a value\n");
-    CHECK(run({"--demo"}).errors == "qsketch-server: --demo is not available in this build yet\n");
+    CHECK(run({"--cluster=x"}).errors == "qsketch-server: --cluster=x is not available in this build yet\n");
 }
 
 TEST_CASE("The environment sets what flags do not") {
@@ -87,8 +87,8 @@ TEST_CASE("The environment sets what flags do not") {
     CHECK(bad.status == 2);
     CHECK(bad.errors.find("--port") != bad.errors.npos);
     CHECK(run({}, {"QSKETCH_PORT=tcp://10.0.0.1:80"}).status == 2);
-    CHECK(run({"--port=0"}, {"QSKETCH_DEMO=1"}).errors ==
-          "qsketch-server: --demo=1 is not available in this build yet\n");
+    CHECK(run({"--port=0"}, {"QSKETCH_CLUSTER=x"}).errors ==
+          "qsketch-server: --cluster=x is not available in this build yet\n");
     const std::vector<std::string> foreign = {"QSKETCH_SERVICE_HOST=10.0.0.1", "QSKETCH_DATA=x", "QSKETCH_PROT=5"};
     process warned({"--port=0"}, foreign);
     REQUIRE(warned.line().rfind("listening on http://127.0.0.1:", 0) == 0);
@@ -106,7 +106,7 @@ TEST_CASE("The environment sets what flags do not") {
 }
 
 TEST_CASE("Flags of later builds are known, and refused by a line that says so") {
-    for (const char* flag : {"--grpc-port=50051", "--cluster=http://10.0.0.1:8080", "--demo"}) {
+    for (const char* flag : {"--grpc-port=50051", "--cluster=http://10.0.0.1:8080"}) {
         const ended e = run({flag, "--port=0"});
         CHECK(e.status == 2);
         CHECK(e.errors == "qsketch-server: " + std::string(flag) + " is not available in this build yet\n");

@@ -76,17 +76,27 @@ TEST_CASE("The route table, the OpenAPI document and the requests of this test n
         {"POST /compute", "/compute", 200},
         {"PUT /v1/sketches/{key}/merge", "/v1/sketches/s/merge", 200},
         {"GET /v1/sketches/{key}", "/v1/sketches/s?window=60", 200},
+        {"POST /api/traffic", "/api/traffic", 201},
+        {"POST /api/traffic/{request_id}", "/api/traffic/2", 201},
+        {"PUT /api/traffic/{request_id}", "/api/traffic/1", 200},
+        {"GET /api/traffic/daily/{user_id}", "/api/traffic/daily/1", 200},
+        {"GET /api/traffic/pages", "/api/traffic/pages", 200},
         {"GET /health", "/health", 200},
         {"GET /metrics", "/metrics", 200},
         {"GET /livez", "/livez", 200},
         {"GET /readyz", "/readyz", 200},
         {"GET /openapi.yaml", "/openapi.yaml", 200},
+        {"GET /", "/", 200},
     };
+    const std::string view = R"({"user_id":1,"page_url":"/","created_at":)" + std::to_string(now_ms());
     qsketch::tdigest<> digest;
     digest.add(1);
     const auto image = digest.serialize();
     const std::map<std::string, std::string> bodies = {
         {"POST /samples", R"({"key":"k","value":1})"},
+        {"POST /api/traffic", view + R"(,"request_id":1})"},
+        {"POST /api/traffic/{request_id}", view + "}"},
+        {"PUT /api/traffic/{request_id}", view + "}"},
         {"POST /metrics", R"({"key":"m","value":1})"},
         {"POST /insert", R"({"partition_key":"m","value":1})"},
         {"POST /compute", R"({"metric":"m"})"},

@@ -74,6 +74,7 @@ void count(application& app, const request& rq, std::span<visit> visits) {
     changes counted;
     app.audience.stage(visits, counted);
     app.commit(rq, std::move(counted));
+    app.ingested.visits += visits.size();
 }
 
 [[nodiscard]] std::string figures_text(const slice_figures& f) {

@@ -95,6 +95,7 @@ answer post_samples(application& app, const request& rq) {
     event_report report = read_samples(app, rq, batch);
     store(app, rq, std::move(batch), report, "key",
           [&](changes& to, const auto& samples) { return app.samples.stage(to, samples); });
+    app.ingested.samples += report.accepted;
     if (report.batch) return report.to_answer();
     return json_answer(200, fmt::format(R"({{"ack":true,"ingestedAt":{}}})", app.now().time_since_epoch().count()));
 }

@@ -136,12 +136,15 @@ void keep_inside(const element& e, const respelt& numbers, json_value& out) noex
         out.is = json_value::kind::integer;
         out.integer = e.get_int64().value_unsafe();
         out.number = static_cast<double>(out.integer);
+        if (out.integer >= 0) out.whole = static_cast<std::uint64_t>(out.integer);
         break;
     case element_type::UINT64: // beyond int64
-        out.number = static_cast<double>(e.get_uint64().value_unsafe());
+        out.whole = e.get_uint64().value_unsafe();
+        out.number = static_cast<double>(*out.whole);
         if (!numbers.empty()) {
-            out.text = numbers.token(e.get_uint64().value_unsafe());
+            out.text = numbers.token(*out.whole);
             out.number = double_of(out.text);
+            out.whole = number_of<std::uint64_t>(out.text);
         }
         if (std::isfinite(out.number)) out.is = json_value::kind::number;
         break;

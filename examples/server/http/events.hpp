@@ -26,6 +26,7 @@ struct json_value {
     std::string_view text;
     std::int64_t integer = 0;
     double number = 0;                      ///< Of an integer as well. Finite: a number beyond that is of kind other.
+    std::optional<std::uint64_t> whole;     ///< Of integers from 0 to 2^64 - 1, those beyond int64 too.
     std::array<std::uintptr_t, 3> inside{}; ///< For visit_inside().
 
     [[nodiscard]] bool absent() const noexcept { return is == kind::absent; }

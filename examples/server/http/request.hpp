@@ -3,11 +3,15 @@
 #include "domain/instant.hpp"
 #include "domain/problem.hpp"
 
+#include <charconv>
+#include <concepts>
+#include <cstdint>
 #include <functional>
 #include <optional>
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -66,6 +70,15 @@ private:
 
 /// Throws malformed_request for a broken %, a parameter without a name, and a name given twice.
 [[nodiscard]] std::vector<std::pair<std::string, std::string>> parse_query(std::string_view query);
+
+/// What decimal digits, and no other bytes, stand for; nothing if they are none or beyond T.
+template <std::unsigned_integral T>
+[[nodiscard]] std::optional<T> number_of(std::string_view digits) noexcept {
+    T value = 0;
+    const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
+    if (error != std::errc{} || end != digits.data() + digits.size()) return {};
+    return value;
+}
 
 /// Parameters that are numbers. All throw invalid_fields, naming the parameter, the rule and the value.
 [[nodiscard]] std::int64_t whole_number(std::string_view field, std::string_view text, std::int64_t from,

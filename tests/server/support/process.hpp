@@ -21,11 +21,12 @@
 
 namespace server_test {
 
-/// The server as a child process, with its output caught. Without a flag or variable that says otherwise it keeps
-/// nothing on disk.
+/// A child process with its output caught: the server unless it is told otherwise, which without a flag or variable
+/// that says otherwise keeps nothing on disk.
 class process {
 public:
-    explicit process(std::vector<std::string> arguments, const std::vector<std::string>& environment = {}) {
+    explicit process(std::vector<std::string> arguments, const std::vector<std::string>& environment = {},
+                     const std::string& program = QSKETCH_SERVER_PROGRAM) {
         std::array<int, 2> out{};
         if (::pipe2(out.data(), O_CLOEXEC) != 0) throw std::runtime_error("pipe");
         out_ = out[0];
@@ -34,7 +35,7 @@ public:
         ::posix_spawn_file_actions_init(&actions);
         ::posix_spawn_file_actions_adddup2(&actions, out[1], 1);
         ::posix_spawn_file_actions_adddup2(&actions, errors_, 2);
-        arguments.insert(arguments.begin(), QSKETCH_SERVER_PROGRAM);
+        arguments.insert(arguments.begin(), program);
         std::vector<char*> argv;
         for (std::string& a : arguments) argv.push_back(a.data());
         argv.push_back(nullptr);
@@ -45,10 +46,10 @@ public:
         std::vector<char*> envp;
         for (std::string& v : variables) envp.push_back(v.data());
         envp.push_back(nullptr);
-        const int failed = ::posix_spawn(&pid_, QSKETCH_SERVER_PROGRAM, &actions, nullptr, argv.data(), envp.data());
+        const int failed = ::posix_spawn(&pid_, program.c_str(), &actions, nullptr, argv.data(), envp.data());
         ::posix_spawn_file_actions_destroy(&actions);
         ::close(out[1]);
-        if (failed != 0) throw std::runtime_error("cannot start the server");
+        if (failed != 0) throw std::runtime_error("cannot start " + program);
     }
     ~process() {
         if (pid_ > 0) {
