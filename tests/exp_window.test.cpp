@@ -315,7 +315,7 @@ TEST_CASE("all of time, in levels of any size, overflows nothing") {
             const auto base = near.time_since_epoch().count();
             const bool up = random.below(3) > 0;
             const auto room = up ? (std::numeric_limits<std::int64_t>::max)() - (std::max)(base, std::int64_t{0})
-                                 : (std::min)(base, std::int64_t{0}) - (std::numeric_limits<std::int64_t>::min)();
+                                 : (std::min)(base, std::int64_t{-1}) - (std::numeric_limits<std::int64_t>::min)();
             const auto when = nano_time(ticks(up ? base + (std::min)(off, room) : base - (std::min)(off, room)));
             if (up) near = when;
             if (w.add_at(when, static_cast<double>(i))) kept.push_back(when);
