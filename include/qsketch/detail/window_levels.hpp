@@ -50,9 +50,9 @@ public:
 
     /// How many buckets there can be of which no two may be joined. The instants of level l are those that are at least
     /// keep(l - 1) old and whose cells of level l + 1 are not wholly keep(l) old: less than keep(l) - keep(l - 1) +
-    /// span(l + 1), in whole cells.
+    /// span(l + 1), in whole cells; only the newest cell may be cut off, by the end of the clock's range.
     [[nodiscard]] std::uint64_t max_cells() const noexcept {
-        std::uint64_t cells = 0;
+        std::uint64_t cells = 1;
         for (std::size_t l = 0; l < size(); ++l) {
             const auto own = static_cast<std::uint64_t>(span(l));
             const auto above = static_cast<std::uint64_t>(span(l < top() ? l + 1 : l));
