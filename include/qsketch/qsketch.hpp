@@ -7,6 +7,7 @@
 #include <qsketch/hyperloglog.hpp>
 #include <qsketch/keyed.hpp>
 #include <qsketch/log_histogram.hpp>
+#include <qsketch/replica_set.hpp>
 #include <qsketch/scale.hpp>
 #include <qsketch/sip_hash.hpp>
 #include <qsketch/sliding_window.hpp>
