@@ -10,6 +10,7 @@
 #include <qsketch/keyed.hpp>
 #include <qsketch/log_histogram.hpp>
 #include <qsketch/overlap.hpp>
+#include <qsketch/replica_set.hpp>
 #include <qsketch/scale.hpp>
 #include <qsketch/sip_hash.hpp>
 #include <qsketch/sliding_window.hpp>

@@ -291,13 +291,70 @@ struct sketch_case<qsketch::exp_window<Inner, Clock>> : window_case<qsketch::exp
     }
 };
 
+template <class Sketch>
+void add(Sketch& s, std::span<const std::uint64_t> events);
+
+template <class Inner>
+struct sketch_case<qsketch::replica_set<Inner>> {
+    using sketch = qsketch::replica_set<Inner>;
+    using inner_case = sketch_case<Inner>;
+    static constexpr bool merge_associates = true;
+    static constexpr bool merge_adds_up = false;
+
+    static std::string name() { return "replicas_of_" + inner_case::name(); }
+    static sketch make() { return sketch(inner_case::make()); }
+    static std::vector<sketch> strangers() {
+        std::vector<sketch> result;
+        for (const auto& inner : inner_case::strangers()) {
+            try {
+                result.push_back(sketch(inner));
+            } catch (const std::invalid_argument&) { // a hash of its own
+            }
+        }
+        return result;
+    }
+
+    /// Each of ten replicas counts a tenth of the keys, and sends one new state for all of them.
+    static void add(sketch& s, std::span<const std::uint64_t> events) {
+        for (std::uint64_t place = 0; place < 10; ++place) {
+            std::vector<std::uint64_t> own;
+            for (const auto key : events)
+                if (key % 10 == place) own.push_back(key);
+            if (own.empty()) continue;
+            const std::string node = "node " + std::to_string(place / 2);
+            sketch blank = s;
+            blank.clear();
+            Inner state = blank.fold();
+            std::uint64_t sequence = 0;
+            for (const auto& r : s.replicas())
+                if (r.node == node && r.incarnation == place % 2) {
+                    state = r.state();
+                    sequence = r.sequence;
+                }
+            support::add(state, own);
+            s.put(node, place % 2, sequence + own.size(), state);
+        }
+    }
+
+    static void require_close(const sketch& a, const sketch& b) {
+        require(a.replicas().size() == b.replicas().size(), "a.replicas().size() == b.replicas().size()");
+        require(a.nodes() == b.nodes(), "a.nodes() == b.nodes()");
+    }
+
+    static void require_sane(const sketch& s) {
+        inner_case::require_sane(s.fold());
+        require(s.empty() == s.nodes().empty(), "s.empty() == s.nodes().empty()");
+    }
+};
+
 using sketch_types =
     std::tuple<qsketch::tdigest<>, qsketch::tdigest<qsketch::k1_scale>, qsketch::hyperloglog<std::uint64_t>,
                qsketch::hyperloglog<std::string_view>, qsketch::ultraloglog<std::uint64_t>,
                qsketch::count_min<std::uint64_t>, qsketch::count_min<std::uint64_t, qsketch::conservative>,
                qsketch::top_k<std::uint64_t>, qsketch::sliding_window<qsketch::tdigest<>>,
                qsketch::sliding_window<qsketch::hyperloglog<std::uint64_t>>, qsketch::log_histogram<>,
-               qsketch::exp_window<qsketch::tdigest<>>, qsketch::exp_window<qsketch::hyperloglog<std::uint64_t>>>;
+               qsketch::exp_window<qsketch::tdigest<>>, qsketch::exp_window<qsketch::hyperloglog<std::uint64_t>>,
+               qsketch::replica_set<qsketch::tdigest<>>, qsketch::replica_set<qsketch::hyperloglog<std::uint64_t>>>;
 
 /// The index of a sketch in a list of types.
 template <class Sketch, class First, class... Others>
@@ -315,35 +372,54 @@ constexpr bool is_window<qsketch::sliding_window<Inner, Clock>> = true;
 template <class Inner, class Clock>
 constexpr bool is_window<qsketch::exp_window<Inner, Clock>> = true;
 
+/// Sketches whose answers are merges, which may find too much to count.
+template <class Sketch>
+constexpr bool merges_to_answer = is_window<Sketch>;
+template <class Inner>
+constexpr bool merges_to_answer<qsketch::replica_set<Inner>> = true;
+
 using keys = std::span<const std::uint64_t>;
+
+/// Whose case says how it is told of events; others have an add() of their own.
+template <class Sketch>
+concept told_by_case = requires(Sketch& s, keys events) {
+    sketch_case<Sketch>::add(s, events);
+};
 
 /// One by one.
 template <class Sketch>
 void add(Sketch& s, keys events) {
     using traits = sketch_case<Sketch>;
-    for (const auto key : events)
-        if constexpr (is_window<Sketch>)
-            s.add_at(traits::when(key), traits::event(key));
-        else
-            s.add(traits::event(key));
+    if constexpr (told_by_case<Sketch>)
+        traits::add(s, events);
+    else
+        for (const auto key : events)
+            if constexpr (is_window<Sketch>)
+                s.add_at(traits::when(key), traits::event(key));
+            else
+                s.add(traits::event(key));
 }
 
 /// All at once; in a window all of one slot at once.
 template <class Sketch>
 void add_batch(Sketch& s, keys events) {
     using traits = sketch_case<Sketch>;
-    using event = decltype(traits::event(0));
-    using element = std::conditional_t<std::same_as<event, std::string>, std::string_view, event>;
-    const std::uint64_t groups = is_window<Sketch> ? 5 : 1;
-    for (std::uint64_t group = 0; group < groups; ++group) {
-        std::vector<event> owned;
-        for (const auto key : events)
-            if (key % groups == group) owned.push_back(traits::event(key));
-        const std::vector<element> batch(owned.begin(), owned.end());
-        if constexpr (is_window<Sketch>)
-            s.add_at(traits::when(group), std::span<const element>(batch));
-        else
-            s.add(std::span<const element>(batch));
+    if constexpr (told_by_case<Sketch>) {
+        traits::add(s, events);
+    } else {
+        using event = decltype(traits::event(0));
+        using element = std::conditional_t<std::same_as<event, std::string>, std::string_view, event>;
+        const std::uint64_t groups = is_window<Sketch> ? 5 : 1;
+        for (std::uint64_t group = 0; group < groups; ++group) {
+            std::vector<event> owned;
+            for (const auto key : events)
+                if (key % groups == group) owned.push_back(traits::event(key));
+            const std::vector<element> batch(owned.begin(), owned.end());
+            if constexpr (is_window<Sketch>)
+                s.add_at(traits::when(group), std::span<const element>(batch));
+            else
+                s.add(std::span<const element>(batch));
+        }
     }
 }
 
