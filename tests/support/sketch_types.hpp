@@ -37,6 +37,7 @@ inline void require(bool holds, const char* what) {
 /// strangers()       empty sketches that make() is not compatible with
 /// event(key)        what to add for a key
 /// merge_associates  any tree of merges leads to one state; merge_adds_up: to that of a sketch that was told everything
+/// batch_is_singles  a batch leads to the state that its members one by one lead to; true if not said
 /// require_close     what else a and b, sketches of the same events, owe each other
 /// require_sane      what every answer of any sketch must be
 template <class Sketch>
@@ -274,6 +275,9 @@ struct sketch_case<qsketch::exp_window<Inner, Clock>> : window_case<qsketch::exp
     using sketch = qsketch::exp_window<Inner, Clock>;
     using base = window_case<sketch, Inner>;
     using base::slot;
+
+    /// Old buckets are compacted, where sketches can be, as late events make them grow.
+    static constexpr bool batch_is_singles = base::merge_associates;
 
     static std::string name() { return "exp_window_of_" + base::inner_case::name(); }
     static sketch make() { return sketch(sketch::exponential(slot, 5, slot * 35), base::inner_case::make()); }
