@@ -185,6 +185,16 @@ public:
         remembered_.clear();
     }
 
+    /// The same events under other levels, with the first prototype for all of them. Where these are coarser, buckets
+    /// are joined as after a merge; where they are finer, buckets stay what they are, or count as of their end if they
+    /// are too young for a bucket of that length. What is older than these levels keep is let go.
+    /// Complexity: one merge per bucket. Throws invalid_argument as the constructor does.
+    [[nodiscard]] exp_window under(std::vector<level> levels) const {
+        exp_window moved(buckets_.under(detail::window_levels<Clock>(std::move(levels))), clock_, max_ahead_);
+        moved.dropped_late_ = dropped_late_;
+        return moved;
+    }
+
     /// Same levels, compatible sketches. Clocks and max_ahead play no part.
     [[nodiscard]] bool compatible(const exp_window& other) const noexcept {
         return buckets_.compatible(other.buckets_);

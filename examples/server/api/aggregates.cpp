@@ -22,7 +22,7 @@ constexpr std::string_view all_aggregations = "avg,min,max,sum,count,p50,p95,p99
 constexpr std::size_t max_aggregations = 32;
 constexpr std::size_t max_group_by = 4;
 constexpr std::size_t max_filters = 32;
-constexpr std::int64_t max_windows = 1500;
+constexpr std::int64_t max_windows = 2500;
 constexpr std::int64_t default_windows = 60;
 constexpr std::int64_t max_limit = 10000;
 

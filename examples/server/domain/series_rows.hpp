@@ -5,6 +5,7 @@
 
 #include <qsketch/exp_window.hpp>
 
+#include <algorithm>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -52,7 +53,11 @@ public:
 
     /// Throws qsketch::format_error for anything but a row or an operand.
     [[nodiscard]] window read(std::string_view row) const {
-        if (row.empty() || row.front() != records_mark) return window::deserialize(std::as_bytes(std::span(row)));
+        if (row.empty() || row.front() != records_mark) {
+            window stored = window::deserialize(std::as_bytes(std::span(row)));
+            // Written when other options asked for another retention.
+            return std::ranges::equal(stored.levels(), levels_) ? std::move(stored) : stored.under(levels_);
+        }
         window out = empty_window();
         add_records(out, row);
         return out;

@@ -174,7 +174,6 @@ private:
     static constexpr std::size_t most_expired_at_once = 10'000;
     /// What a bucket of a window takes beside its values, about.
     static constexpr std::size_t bucket_bytes = 128;
-    static constexpr std::size_t tidy_from = std::size_t{64} << 10;
 
     /// Times are none of keyed's business: what is expired goes from the store first.
     struct no_clock {
@@ -187,14 +186,13 @@ private:
         series() = default;
         series(series&& other) noexcept
             : state(std::move(other.state)), newest(other.newest), named_until(other.named_until), bytes(other.bytes),
-              tidy_bytes(other.tidy_bytes), added(other.added), under_way(other.under_way), known(other.known),
-              fresh(other.fresh), missed(other.missed), used(other.used.load()) {}
+              added(other.added), under_way(other.under_way), known(other.known), fresh(other.fresh),
+              missed(other.missed), used(other.used.load()) {}
 
         std::unique_ptr<window> state;    // null: in the store only
         std::int64_t newest = never;      // second of the newest sample, or not long after it
         std::int64_t named_until = never; // the second that the row of the name says there is no sample after
         std::size_t bytes = 0;            // of state, when it was last measured
-        std::size_t tidy_bytes = 0;       // the same after it was tidied
         std::size_t added = 0;            // bytes since it was measured, about
         std::uint32_t under_way = 0;      // commits
         bool known = false;               // the name is in the store
@@ -404,8 +402,7 @@ private:
         if (s.state) return f(std::as_const(*s.state));
         auto loaded = stored(name);
         f(std::as_const(*loaded));
-        s.tidy_bytes = loaded->memory_bytes();
-        if (resident_bytes_ + s.tidy_bytes > memory_) {
+        if (resident_bytes_ + loaded->memory_bytes() > memory_) {
             lacking_ = true;
             return;
         }
@@ -431,16 +428,10 @@ private:
         s.state.reset();
         resident_bytes_ -= std::exchange(s.bytes, 0);
         s.added = 0;
-        s.tidy_bytes = 0;
     }
 
-    /// What sketches keep in order to be fast they leave behind in the store, as do tables that were once larger.
-    void measure(series& s) {
-        std::size_t bytes = s.state->memory_bytes();
-        if (bytes > tidy_from && bytes > 2 * s.tidy_bytes) {
-            *s.state = window::deserialize(s.state->serialize());
-            bytes = s.tidy_bytes = s.state->memory_bytes();
-        }
+    void measure(series& s) noexcept {
+        const std::size_t bytes = s.state->memory_bytes();
         resident_bytes_ += bytes - s.bytes;
         s.bytes = bytes;
         s.added = 0;

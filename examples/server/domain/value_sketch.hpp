@@ -49,6 +49,7 @@ struct no_frequencies {
     void add_unknown(std::uint64_t) noexcept {}
     void merge(const no_frequencies&) noexcept {}
     [[nodiscard]] bool counted(std::uint64_t) const noexcept { return true; }
+    void compact() const noexcept {}
     [[nodiscard]] std::size_t memory_bytes() const noexcept { return 0; }
     void write(qsketch::detail::image_writer&) const noexcept {}
     [[nodiscard]] static no_frequencies read(qsketch::detail::image_reader&) noexcept { return {}; }
@@ -87,6 +88,11 @@ public:
     /// Are these the frequencies of so many values?
     [[nodiscard]] bool counted(std::uint64_t values) const noexcept { return count() == values; }
     [[nodiscard]] std::size_t memory_bytes() const noexcept { return top_.memory_bytes() - sizeof top_; }
+    void compact() { // a merged table fits its counters
+        qsketch::top_k<double> fitting(top_size);
+        fitting.merge(top_);
+        top_ = std::move(fitting);
+    }
 
     void write(qsketch::detail::image_writer& out) const {
         out.put(unknown_);
@@ -208,6 +214,15 @@ public:
     void clear() noexcept {
         plain_.clear();
         summary_.clear();
+    }
+
+    /// Gives back what memory can be done without while little is added, as if read back from serialize().
+    void compact() {
+        plain_ = std::vector<double>(plain_);
+        for (summary& s : summary_) {
+            s.digest.compact();
+            s.frequencies.compact();
+        }
     }
 
     [[nodiscard]] std::size_t memory_bytes() const noexcept {

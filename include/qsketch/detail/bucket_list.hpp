@@ -102,14 +102,27 @@ public:
         if (other.empty()) return;
         bucket_list merged(levels_, prototypes_);
         merged.take_both(*this, other);
-        const std::int64_t oldest = levels_.oldest_retained(merged.newest());
-        std::erase_if(merged.buckets_, [&](const bucket& b) { return b.first < oldest; });
-        merged.absorb_nested();
-        merged.link(0, merged.size());
-        merged.coarsen(0);
-        for (std::size_t i = 0; i + 1 < merged.size(); ++i) seal_if_grown(merged.buckets_[i]);
-        merged.buckets_.shrink_to_fit();
+        merged.settle();
         buckets_ = std::move(merged.buckets_);
+    }
+
+    /// The same sketches in cells of other levels: each in the smallest that holds its bucket, or, where that would be
+    /// too young, in the one of a lower level that holds the end of it.
+    [[nodiscard]] bucket_list under(levels_type levels) const {
+        bucket_list moved(std::move(levels), {prototype()});
+        if (empty()) return moved;
+        const levels_type& cells = moved.levels_;
+        const std::int64_t last = cells.last_of(newest(), 0);
+        for (const bucket& b : buckets_) {
+            std::size_t l = 0;
+            while (l + 1 < cells.size() && cells.first_of(b.last, l) > b.first) ++l;
+            while (l > 0 && !cells.may_be_bucket(cells.last_of(b.last, l), l, last)) --l;
+            moved.buckets_.push_back(moved.new_bucket(cells.first_of(b.last, l), l));
+            moved.buckets_.back().sketch.merge(b.sketch);
+        }
+        std::ranges::stable_sort(moved.buckets_, before);
+        moved.settle();
+        return moved;
     }
 
     [[nodiscard]] bool compatible(const bucket_list& other) const noexcept {
@@ -255,6 +268,10 @@ private:
             std::size_t next = kept;
             for (const seam& s : chosen) {
                 if (s.at < next) continue; // joined a moment ago
+                // So were others of the cell that this is about: the next round sees what they have become.
+                const std::size_t previous = s.at > next ? s.at - 1 : kept - 1;
+                const std::int64_t first = levels_.first_of(buckets_[s.at].first, buckets_[s.at].common_level);
+                if (s.at > chosen.front().at && buckets_[previous].last >= first) continue;
                 for (; next < s.at; ++next) buckets_[kept++] = std::move(buckets_[next]);
                 const std::int64_t last = buckets_[s.at].common_last;
                 while (next < size() && buckets_[next].first <= last) ++next;
@@ -266,12 +283,14 @@ private:
         }
     }
 
+    /// In ascending order, nested ones behind what they are nested in.
+    [[nodiscard]] static bool before(const bucket& a, const bucket& b) noexcept {
+        return a.first != b.first ? a.first < b.first : a.level > b.level;
+    }
+
     /// The buckets of both in ascending order, nested ones behind what they are nested in; of a cell that both have,
     /// these merged.
     void take_both(const bucket_list& a, const bucket_list& b) {
-        const auto before = [](const bucket& x, const bucket& y) {
-            return x.first != y.first ? x.first < y.first : x.level > y.level;
-        };
         buckets_.reserve(a.size() + b.size());
         auto mine = a.buckets_.begin();
         for (const bucket& theirs : b.buckets_) {
@@ -283,6 +302,17 @@ private:
             buckets_.back().sketch.merge(theirs.sketch);
         }
         buckets_.insert(buckets_.end(), mine, a.buckets_.end());
+    }
+
+    /// After buckets were put in from elsewhere, nested ones behind what they are nested in.
+    void settle() {
+        const std::int64_t oldest = levels_.oldest_retained(newest());
+        std::erase_if(buckets_, [&](const bucket& b) { return b.first < oldest; });
+        absorb_nested();
+        link(0, size());
+        coarsen(0);
+        for (std::size_t i = 0; i + 1 < size(); ++i) seal_if_grown(buckets_[i]);
+        buckets_.shrink_to_fit();
     }
 
     void absorb_nested() {
