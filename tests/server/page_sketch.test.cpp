@@ -14,8 +14,7 @@ namespace {
 page_sketch of(int from, int to, int pages) {
     page_sketch s;
     for (int i = from; i < to; ++i) {
-        s.add_page("/page/" + std::to_string(i % pages));
-        s.add_visitor(static_cast<std::uint32_t>(i / 3));
+        s.add({"/page/" + std::to_string(i % pages), static_cast<std::uint32_t>(i / 3)});
     }
     return s;
 }
@@ -47,10 +46,10 @@ TEST_CASE("Merging pages gives the counts of both, as adding them did") {
     sum.clear();
     CHECK(sum == page_sketch());
     page_sketch visitor_only;
-    visitor_only.add_visitor(1);
+    visitor_only.add({std::nullopt, 1u});
     CHECK_FALSE(visitor_only.empty());
     page_sketch page_only;
-    page_only.add_page("/");
+    page_only.add({"/", std::nullopt});
     CHECK_FALSE(page_only.empty());
     CHECK(page_only != visitor_only);
 }

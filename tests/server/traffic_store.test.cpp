@@ -183,10 +183,7 @@ TEST_CASE("Windows of pages are the same after a restart, and hold what they say
             CHECK(w.to <= now + (length <= 2h ? 1min : 10min));
             page_sketch truth;
             for (const page_view& v : views)
-                if (v.at >= w.from && v.at < w.to) {
-                    truth.add_page(v.url);
-                    truth.add_visitor(v.user);
-                }
+                if (v.at >= w.from && v.at < w.to) truth.add({v.url, v.user});
             CHECK(w.pages == truth);
         }
         o.reset();
@@ -218,8 +215,8 @@ TEST_CASE("A row of pages is the same whether operands are folded together, onto
     std::vector<std::string> images;
     for (int part = 0; part < 3; ++part) {
         page_sketch s;
-        for (int i = 0; i <= part; ++i) s.add_page("/" + std::to_string(i));
-        s.add_visitor(static_cast<std::uint32_t>(part));
+        for (int i = 0; i <= part; ++i) s.add({"/" + std::to_string(i), std::nullopt});
+        s.add({std::nullopt, static_cast<std::uint32_t>(part)});
         const auto image = s.serialize();
         images.emplace_back(reinterpret_cast<const char*>(image.data()), image.size());
     }

@@ -7,12 +7,19 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
-#include <string_view>
+#include <string>
 #include <utility>
 #include <vector>
 
 namespace qsketch_server {
+
+/// What a view adds to the pages of its time: a page, a visitor, or both.
+struct page_addition {
+    std::optional<std::string> page;
+    std::optional<std::uint32_t> visitor;
+};
 
 /// Which pages were viewed in one slot of time, how often, and by how many visitors.
 class page_sketch {
@@ -23,9 +30,11 @@ public:
     /// 16 KB at most, a standard error of 0.81 %; all but exact up to 3072 visitors.
     static constexpr unsigned precision = 14;
 
-    /// Throws std::invalid_argument for more than 2^20 bytes.
-    void add_page(std::string_view url) { pages_.add(url); }
-    void add_visitor(std::uint32_t user) { visitors_.add(user); }
+    /// Throws std::invalid_argument for a page of more than 2^20 bytes.
+    void add(const page_addition& a) {
+        if (a.page) pages_.add(*a.page);
+        if (a.visitor) visitors_.add(*a.visitor);
+    }
     /// merge(), by the name that qsketch::sliding_window fills its slots with.
     void add(const page_sketch& other) { merge(other); }
 
@@ -33,10 +42,10 @@ public:
     [[nodiscard]] const qsketch::hyperloglog<std::uint32_t>& visitors() const noexcept { return visitors_; }
 
     void merge(const page_sketch& other) {
-        auto pages = pages_;
-        pages.merge(other.pages_);
-        visitors_.merge(other.visitors_);
-        pages_ = std::move(pages);
+        auto visitors = visitors_;
+        visitors.merge(other.visitors_);
+        pages_.merge(other.pages_);
+        visitors_ = std::move(visitors);
     }
 
     [[nodiscard]] bool empty() const noexcept { return pages_.empty() && visitors_.empty(); }

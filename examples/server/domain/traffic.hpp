@@ -202,15 +202,21 @@ private:
         return image_of(sum);
     }
 
-    using sketches_by_minute = std::map<instant, page_sketch>;
+    struct addition {
+        instant minute;
+        page_addition what;
+    };
 
     /// What the view adds to the pages of its minute, and `old` has not added yet. Sketches forget nothing: what a view
     /// that moves elsewhere once added stays.
-    static void add_to(sketches_by_minute& pages, const page_view& view, const std::optional<page_view>& old) {
-        const instant slot = std::chrono::floor<std::chrono::minutes>(view.at);
-        const bool same_slot = old && std::chrono::floor<std::chrono::minutes>(old->at) == slot;
-        if (!same_slot || old->url != view.url) pages[slot].add_page(view.url);
-        if (!same_slot || old->user != view.user) pages[slot].add_visitor(view.user);
+    [[nodiscard]] static std::optional<addition> addition_of(const page_view& view,
+                                                             const std::optional<page_view>& old) {
+        addition out{std::chrono::floor<std::chrono::minutes>(view.at), {}};
+        const bool same_minute = old && std::chrono::floor<std::chrono::minutes>(old->at) == out.minute;
+        if (!same_minute || old->url != view.url) out.what.page = view.url;
+        if (!same_minute || old->user != view.user) out.what.visitor = view.user;
+        if (!out.what.page && !out.what.visitor) return {};
+        return out;
     }
 
     std::size_t stage(std::span<const page_view> views, bool only_known, changes& what) {
@@ -230,7 +236,7 @@ private:
 
         what.hold(locks_.lock(std::move(ids)));
         std::size_t known = 0;
-        auto pages = std::make_shared<sketches_by_minute>();
+        auto added = std::make_shared<std::vector<addition>>();
         for (const page_view* view : last) {
             const std::string id = ordered(view->request_id);
             const std::string row = row_of(*view);
@@ -247,23 +253,25 @@ private:
                     what.remove(table::traffic_by_user, old_key);
             what.put(table::traffic, id, row);
             what.put(table::traffic_by_user, key, view->url);
-            add_to(*pages, *view, alive ? old : std::nullopt);
+            if (auto a = addition_of(*view, alive ? old : std::nullopt)) added->push_back(*std::move(a));
         }
-        if (pages->empty()) return known;
-        for (const auto& [slot, sketch] : *pages) what.merge(table::pages, ordered_time(slot), image_of(sketch));
-        what.then([this, pages] {
+        std::map<instant, page_sketch> by_minute;
+        for (const addition& a : *added) by_minute[a.minute].add(a.what);
+        for (const auto& [at, pages] : by_minute) what.merge(table::pages, ordered_time(at), image_of(pages));
+        what.then([this, added] {
             try {
-                for (const auto& [slot, sketch] : *pages) add_to_windows(slot, sketch);
+                for (const addition& a : *added) add_to_windows(a.minute, a.what);
             } catch (const std::bad_alloc&) { // the rows have it, and the next start has it from them
             }
         });
         return known;
     }
 
-    void add_to_windows(instant slot, const page_sketch& sketch) {
+    template <class PagesOrAddition>
+    void add_to_windows(instant at, const PagesOrAddition& what) {
         const std::lock_guard lock(windows_mutex_);
-        minutes_.add_at(slot, sketch);
-        tens_.add_at(slot, sketch);
+        minutes_.add_at(at, what);
+        tens_.add_at(at, what);
     }
 
     storage& rows_;
