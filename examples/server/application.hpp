@@ -1,26 +1,35 @@
 #pragma once
 
+#include "domain/audience.hpp"
 #include "domain/store.hpp"
 #include "http/access.hpp"
 #include "http/gate.hpp"
 #include "http/metrics.hpp"
 #include "http/rate_limit.hpp"
+#include "http/repeats.hpp"
 #include "options.hpp"
+#include "storage/storage.hpp"
 
 #include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <string_view>
 
 namespace qsketch_server {
 
+struct request;
+
 /// What the endpoints work on.
 struct application {
+    /// Opens the data directory. Throws storage_error, naming what is wrong with it.
+    application(options o, wall_clock clock);
+
     options opts;
     wall_clock now;
-    std::unique_ptr<audience_store> audience;
+    storage rows;
+    repeats answered;
+    qsketch_server::audience audience;
     std::unique_ptr<series_store> series;
     std::chrono::steady_clock::time_point started = std::chrono::steady_clock::now();
     std::atomic<std::uint64_t> too_old = 0; ///< Events refused for their age.
@@ -29,6 +38,7 @@ struct application {
     std::unique_ptr<rate_limiter> limiter{}; ///< Null: no limit.
     std::atomic<std::size_t> unpacked_bytes = 0;
     request_metrics requests{};
+    duration_histogram commit_times{};
     std::function<gate_figures()> connections{}; ///< Empty where there is no gate.
 
     [[nodiscard]] slicing slices() const noexcept { return {opts.first_slice, opts.slice}; }
@@ -44,10 +54,15 @@ struct application {
         return {t - opts.window_retention, t + future_tolerance, "--window-retention", &too_old};
     }
 
+    /// What every request that changes something ends with: returns when the changes are as durable as --durability
+    /// says, and visible. All changes of a request go into one call, so that its Idempotency-Key is kept with them; so
+    /// is the answer, if it is known by then. Throws storage_error; then nothing has changed.
+    void commit(const request& rq, changes&& what, const answer* acknowledged = nullptr);
+
     /// Forgets what retention no longer covers. To be called now and then.
     void expire() {
         const instant t = now();
-        audience->expire_before(slices().slice_of(t - opts.retention));
+        audience.expire_before(slices().slice_of(t - opts.retention));
         series->expire_before(t - opts.window_retention);
         if (limiter) limiter->expire(rate_limiter::clock::now());
     }

@@ -75,6 +75,7 @@ namespace {
 
 constexpr std::string_view off = "off";
 constexpr std::string_view by_address = "1000,5000; 0 on loopback";
+constexpr std::string_view durabilities[] = {"commit", "async", "none"}; // as storage::sync
 
 void refuse_unless_off(options&, std::string_view value) {
     if (value != off) refuse("is not available in this build yet");
@@ -106,16 +107,21 @@ constexpr flag flags[] = {
     {"--port", "8080", "TCP port; 0 picks a free one",
      [](options& o, std::string_view v) { o.port = static_cast<std::uint16_t>(whole(v, 0, 65535)); }},
     {"--grpc-port", off, "Port for gRPC; not available in this build yet", refuse_unless_off},
-    {"--data-dir", "./qsketch-data", "Directory for what outlives the process; created if given",
+    {"--data-dir", "./qsketch-data", "Directory for what outlives the process; created if need be",
      [](options& o, std::string_view v) {
          if (v.empty()) refuse("must not be empty");
          o.data_dir = v;
      }},
-    {"--durability", "none", "What an acknowledgement means for the disk: none (state ends with the process)",
-     [](options&, std::string_view v) {
-         if (v == "commit" || v == "async") refuse("is not available in this build yet; use --durability=none");
-         if (v != "none") refuse("must be none");
+    {"--durability", "commit",
+     "What an answer to a change means: commit (it is on disk), async (it is within 0.1 s), none (it ends with the "
+     "process)",
+     [](options& o, std::string_view v) {
+         const auto known = std::find(std::begin(durabilities), std::end(durabilities), v);
+         if (known == std::end(durabilities)) refuse("must be commit, async or none");
+         o.durability = static_cast<storage::sync>(known - std::begin(durabilities));
      }},
+    {"--repair", "false", "Save what can be saved of a damaged data directory, then serve",
+     [](options& o, std::string_view v) { o.repair = on_or_off(v); }, true},
     {"--node-id", "host name", "Name of this node in /analytics/perworker",
      [](options& o, std::string_view v) {
          o.node_id = v == "host name" ? host_name() : std::string(v);
@@ -195,6 +201,10 @@ constexpr const char* tokens_variable = "QSKETCH_AUTH_TOKENS";
 
 } // namespace
 
+std::string_view durability_name(storage::sync durability) noexcept {
+    return durabilities[static_cast<std::size_t>(durability)];
+}
+
 std::optional<options> parse_options(int argc, const char* const* argv) {
     CLI::App app("Audience counts and sliding-window quantiles over HTTP, from mergeable sketches.", "qsketch-server");
     std::array<std::string, std::size(flags)> values;
@@ -242,7 +252,6 @@ std::optional<options> parse_options(int argc, const char* const* argv) {
     }
     if (!out.auth_tokens.empty() && !out.auth_tokens_file.empty())
         throw bad_option(fmt::format("--auth-tokens-file and {} exclude each other", tokens_variable));
-    if (app.get_option("--data-dir")->count() == 0) out.data_dir.clear(); // --durability=none keeps nothing there
     return out;
 }
 

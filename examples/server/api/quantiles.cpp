@@ -56,7 +56,8 @@ struct sample_batch {
                 return problem{"key", key.absent() ? "is required" : "must be a string, got " + key.shown()};
             if (auto wrong = key_problem(key.text)) return wrong;
             if (value.is != json_value::kind::integer && value.is != json_value::kind::number)
-                return problem{"value", value.absent() ? "is required" : "must be a finite number, got " + value.shown()};
+                return problem{"value",
+                               value.absent() ? "is required" : "must be a finite number, got " + value.shown()};
             instant at = now;
             if (!fields[2].absent())
                 if (auto wrong = read_time("timestamp", fields[2], times, at)) return wrong;

@@ -28,7 +28,7 @@ struct slicing {
     [[nodiscard]] instant start_of(std::int64_t slice) const noexcept { return first + slice * length; }
 };
 
-/// One click or impression. The user is known by a keyed hash only, which audience_store::pseudonym() makes.
+/// One click or impression. The user is known by a keyed hash only, which audience::pseudonym() makes.
 struct visit {
     std::int64_t slice;
     std::uint64_t user;
@@ -43,22 +43,6 @@ struct slice_figures {
     double unique_users = 0;
     double unique_users_lower = 0; ///< 95 % confidence, as is the upper bound.
     double unique_users_upper = 0;
-};
-
-class audience_store {
-public:
-    virtual ~audience_store() = default;
-
-    /// 64 bits that stand for this user in this slice, and say nothing about who it is or about other slices.
-    [[nodiscard]] virtual std::uint64_t pseudonym(std::int64_t slice, std::string_view user) const noexcept = 0;
-    /// Counts the visits; may reorder them.
-    virtual void count(std::span<visit> visits) = 0;
-    /// All zero for a slice in which nothing happened.
-    [[nodiscard]] virtual slice_figures figures(std::int64_t slice) const = 0;
-    /// Every slice in which something happened, oldest first.
-    [[nodiscard]] virtual std::vector<slice_figures> all() const = 0;
-    /// Forgets the slices before this one.
-    virtual void expire_before(std::int64_t slice) = 0;
 };
 
 struct sample {

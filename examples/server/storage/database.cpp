@@ -13,6 +13,7 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <cstdarg>
 #include <cstdio>
@@ -102,19 +103,19 @@ private:
     table_rules rules_;
 };
 
-/// RocksDB's warnings in our log. Its own log is a file beside the data, and a disk without room for that would end
-/// the process: a failed write to it is followed by an assertion.
-class warning_log final : public rocksdb::Logger {
+/// RocksDB's errors in our log. Its own log is a file beside the data, and a disk without room for that would end the
+/// process: a failed write to it is followed by an assertion.
+class error_log final : public rocksdb::Logger {
 public:
-    warning_log() : Logger(rocksdb::WARN_LEVEL) {}
+    error_log() : Logger(rocksdb::ERROR_LEVEL) {}
 
     using Logger::Logv;
     void Logv(const char*, std::va_list) override {}
     void Logv(rocksdb::InfoLogLevel level, const char* format, std::va_list values) override {
-        if (level < rocksdb::WARN_LEVEL || level > rocksdb::FATAL_LEVEL) return;
+        if (level < rocksdb::ERROR_LEVEL || level > rocksdb::FATAL_LEVEL) return;
         std::array<char, 512> text{};
         std::vsnprintf(text.data(), text.size(), format, values);
-        spdlog::warn("storage: {}", text.data());
+        spdlog::error("storage: {}", text.data());
     }
 };
 
@@ -135,58 +136,19 @@ private:
     std::function<void(const std::string&)> on_halt_;
 };
 
-[[nodiscard]] rocksdb::DBOptions options_for(const database::settings& s) {
-    rocksdb::DBOptions out;
-    if (s.env != nullptr) out.env = s.env;
-    out.create_missing_column_families = true;
-    out.max_total_wal_size = buffer_bytes;
-    out.db_write_buffer_size = buffer_bytes;
-    out.avoid_flush_during_recovery = true; // so that opening needs next to no room
-    out.max_open_files = 96;
-    out.max_bgerror_resume_count = 0;
-    out.info_log = std::make_shared<warning_log>();
-    out.listeners.push_back(std::make_shared<halt_listener>(s.on_halt));
-    // Synchronous writes leave nothing behind the last whole record but one that is torn, which has been cut off. With
-    // the others the system may have written what came later, and not what came before: that is where they end then.
-    out.wal_recovery_mode = s.when == storage::sync::commit ? rocksdb::WALRecoveryMode::kTolerateCorruptedTailRecords
-                                                            : rocksdb::WALRecoveryMode::kPointInTimeRecovery;
-    return out;
-}
-
-[[nodiscard]] std::vector<rocksdb::ColumnFamilyDescriptor>
-families_for(const database::settings& s, std::vector<std::unique_ptr<rocksdb::CompactionFilter>>& filters) {
-    rocksdb::BlockBasedTableOptions blocks;
-    blocks.block_cache = rocksdb::NewLRUCache(cache_bytes);
-    blocks.filter_policy.reset(rocksdb::NewBloomFilterPolicy(10));
-    rocksdb::ColumnFamilyOptions common;
-    common.compression = rocksdb::kLZ4Compression;
-    common.level_compaction_dynamic_level_bytes = true;
-    common.write_buffer_size = buffer_bytes / 4;
-    common.periodic_compaction_seconds = seconds_of_a_day; // what has expired does not stay for want of other work
-    common.table_factory.reset(rocksdb::NewBlockBasedTableFactory(blocks));
-    std::vector<rocksdb::ColumnFamilyDescriptor> out;
-    for (std::size_t i = 0; i < table_count; ++i) {
-        rocksdb::ColumnFamilyOptions family = common;
-        family.merge_operator = std::make_shared<fold_operator>(s.rules[i]);
-        if (s.rules[i].expired) {
-            filters.push_back(std::make_unique<expiry_filter>(s.rules[i]));
-            family.compaction_filter = filters.back().get();
-        }
-        out.emplace_back(names[i], family);
-    }
-    return out;
-}
-
-/// Status and, if it names no file, those that may be meant.
+/// What RocksDB says, and the damaged log if it names no file.
 [[nodiscard]] storage_error damaged(const std::string& path, const rocksdb::Status& status) {
-    std::string text = status.ToString();
-    return storage_error(path + " cannot be opened: " + text);
+    std::string text = path + " cannot be opened: " + status.ToString();
+    if (status.IsCorruption() && status.ToString().find(path) == std::string::npos)
+        for (const auto& [number, log] : logs_in(path))
+            if (!is_whole(log)) text.append(" in ").append(log);
+    return storage_error(text);
 }
 
 /// Refuses what another version has written. Looks at the default table only and writes nothing.
 void check_format(const database::settings& s) {
     rocksdb::Options options;
-    options.info_log = std::make_shared<warning_log>();
+    options.info_log = std::make_shared<error_log>();
     options.wal_recovery_mode = rocksdb::WALRecoveryMode::kPointInTimeRecovery; // the log's tail is looked at later
     options.merge_operator = std::make_shared<fold_operator>(s.rules[0]);
     rocksdb::DB* opened = nullptr;
@@ -210,6 +172,48 @@ void require(const rocksdb::Status& s) {
     if (!s.ok()) throw storage_error(s.ToString());
 }
 
+rocksdb::DBOptions database::options_for(const settings& s) {
+    rocksdb::DBOptions out;
+    if (s.env != nullptr) out.env = s.env;
+    out.create_missing_column_families = true;
+    out.max_total_wal_size = buffer_bytes;
+    out.db_write_buffer_size = buffer_bytes;
+    out.max_open_files = 96;
+    out.max_bgerror_resume_count = 0;
+    out.info_log = std::make_shared<error_log>();
+    out.listeners.push_back(std::make_shared<halt_listener>(s.on_halt));
+    // After synchronous writes only a record that nobody was told of can be torn, the last one, and that has been cut
+    // off: what is not whole now is damage. Of others the system may have written what came later and not what came
+    // before, so the first that is torn is where they end; flushed, so that no torn log stays among those in use.
+    out.wal_recovery_mode = s.when == storage::sync::commit ? rocksdb::WALRecoveryMode::kAbsoluteConsistency
+                                                            : rocksdb::WALRecoveryMode::kPointInTimeRecovery;
+    out.avoid_flush_during_recovery = s.when == storage::sync::commit;
+    return out;
+}
+
+std::vector<rocksdb::ColumnFamilyDescriptor> database::families_for(const settings& s, filter_list& filters) {
+    rocksdb::BlockBasedTableOptions blocks;
+    blocks.block_cache = rocksdb::NewLRUCache(cache_bytes);
+    blocks.filter_policy.reset(rocksdb::NewBloomFilterPolicy(10));
+    rocksdb::ColumnFamilyOptions common;
+    common.compression = rocksdb::kLZ4Compression;
+    common.level_compaction_dynamic_level_bytes = true;
+    common.write_buffer_size = buffer_bytes / 4;
+    common.periodic_compaction_seconds = seconds_of_a_day; // what has expired does not stay for want of other work
+    common.table_factory.reset(rocksdb::NewBlockBasedTableFactory(blocks));
+    std::vector<rocksdb::ColumnFamilyDescriptor> out;
+    for (std::size_t i = 0; i < table_count; ++i) {
+        rocksdb::ColumnFamilyOptions family = common;
+        family.merge_operator = std::make_shared<fold_operator>(s.rules[i]);
+        if (s.rules[i].expired) {
+            filters.push_back(std::make_unique<expiry_filter>(s.rules[i]));
+            family.compaction_filter = filters.back().get();
+        }
+        out.emplace_back(names[i], family);
+    }
+    return out;
+}
+
 const char* database::name(table t) noexcept { return names[static_cast<std::size_t>(t)]; }
 
 database::database(const settings& s) {
@@ -222,9 +226,14 @@ database::database(const settings& s) {
     rows_.reset(opened);
 }
 
-database::~database() {
+database::~database() { close(); }
+
+void database::close() noexcept {
+    if (!rows_) return;
     for (rocksdb::ColumnFamilyHandle* h : handles_) rows_->DestroyColumnFamilyHandle(h); // before the database
+    handles_.clear();
     rows_->Close().PermitUncheckedError();
+    rows_.reset();
 }
 
 void database::check(const settings& s) {
@@ -241,14 +250,14 @@ void database::check(const settings& s) {
     for (const std::string& name : found)
         if (std::find(names.begin(), names.end(), name) == names.end())
             throw storage_error(s.path + " has a table \"" + name + "\": a newer version has written it");
+    if (found.size() < names.size()) // all are made together
+        throw storage_error(s.path + " has lost tables: the file that its CURRENT names is damaged");
     check_format(s);
     if (s.when != storage::sync::commit) return;
-    const auto logs = logs_in(s.path);
-    const auto newest = std::find_if(logs.rbegin(), logs.rend(),
-                                     [](const std::string& log) { return std::filesystem::file_size(log) > 0; });
-    if (newest == logs.rend()) return;
-    if (const auto torn = cut_torn_tail(*newest); torn > 0)
-        spdlog::warn("storage: {} ended in {} bytes of a torn record, which nobody was told was kept", *newest, torn);
+    const auto log = newest_log(s.path);
+    if (!log) return;
+    if (const auto torn = cut_torn_tail(*log); torn > 0)
+        spdlog::warn("storage: {} ended in {} bytes of a torn record, which nobody was told was kept", *log, torn);
 }
 
 void database::settle_format() {
@@ -269,25 +278,23 @@ void database::verify() const {
         require(rows_->VerifyChecksum());
 }
 
-void database::repair(const settings& s) {
-    std::vector<std::unique_ptr<rocksdb::CompactionFilter>> filters;
-    const auto families = families_for(s, filters);
-    require(rocksdb::RepairDB(s.path, options_for(s), families, families.front().options));
-}
-
-std::vector<std::string> logs_in(const std::string& path) {
-    std::vector<std::pair<std::uint64_t, std::string>> found;
+std::map<std::uint64_t, std::string> logs_in(const std::string& path) {
+    std::map<std::uint64_t, std::string> out;
     for (const auto& entry : std::filesystem::directory_iterator(path)) {
         if (entry.path().extension() != ".log") continue;
         const std::string stem = entry.path().stem();
         std::uint64_t number = 0;
         if (std::from_chars(stem.data(), stem.data() + stem.size(), number).ec == std::errc{})
-            found.emplace_back(number, entry.path());
+            out.emplace(number, entry.path());
     }
-    std::sort(found.begin(), found.end());
-    std::vector<std::string> out;
-    for (auto& [number, name] : found) out.push_back(std::move(name));
     return out;
+}
+
+std::optional<std::string> newest_log(const std::string& path) {
+    const auto logs = logs_in(path);
+    const auto found = std::find_if(logs.rbegin(), logs.rend(),
+                                    [](const auto& log) { return std::filesystem::file_size(log.second) > 0; });
+    return found == logs.rend() ? std::nullopt : std::optional(found->second);
 }
 
 } // namespace qsketch_server

@@ -7,8 +7,12 @@
 #include <rocksdb/env.h>
 
 #include <array>
+#include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
+#include <string>
+#include <string_view>
 #include <vector>
 
 namespace qsketch_server {
@@ -40,7 +44,8 @@ public:
     /// To be called before a database on disk is first opened: cuts off the torn tail of its log. Throws storage_error
     /// if it is not of this format, or if parts of it are missing or damaged, naming the file.
     static void check(const settings& s);
-    /// Saves what can be saved of a damaged one. Throws storage_error.
+    /// Puts one with all that is sound of it in the place of a damaged one, which is kept beside it under another name.
+    /// Does nothing if there is no damage. Throws storage_error.
     static void repair(const settings& s);
 
     /// Writes down the format of a new one. Throws storage_error for one with rows and without a format.
@@ -53,12 +58,25 @@ public:
     [[nodiscard]] static const char* name(table t) noexcept;
 
 private:
-    std::vector<std::unique_ptr<rocksdb::CompactionFilter>> filters_;
+    database() = default;
+    void close() noexcept;
+    void replay(const std::map<std::uint64_t, std::string>& logs);
+
+    using filter_list = std::vector<std::unique_ptr<rocksdb::CompactionFilter>>;
+
+    [[nodiscard]] static rocksdb::DBOptions options_for(const settings& s);
+    /// The filters have to outlive the database.
+    [[nodiscard]] static std::vector<rocksdb::ColumnFamilyDescriptor> families_for(const settings& s,
+                                                                                   filter_list& filters);
+
+    filter_list filters_;
     std::unique_ptr<rocksdb::DB> rows_;
     std::vector<rocksdb::ColumnFamilyHandle*> handles_;
 };
 
-/// The logs of the database in that directory, oldest first.
-[[nodiscard]] std::vector<std::string> logs_in(const std::string& path);
+/// The logs of the database in that directory by their numbers, which count with those of its other files.
+[[nodiscard]] std::map<std::uint64_t, std::string> logs_in(const std::string& path);
+/// The last of them that is not empty.
+[[nodiscard]] std::optional<std::string> newest_log(const std::string& path);
 
 } // namespace qsketch_server

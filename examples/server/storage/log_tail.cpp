@@ -65,11 +65,12 @@ struct fragment {
     return fragment{static_cast<part>(type), log.substr(at + header_size, size)};
 }
 
-/// Where the last whole record with no higher sequence number ends.
-[[nodiscard]] std::size_t end_of_records(std::string_view log, std::uint64_t last) {
+/// Calls visit(record) for whole records until it returns false; says where the last it took ends.
+template <class Visitor>
+[[nodiscard]] std::size_t visit_records(std::string_view log, Visitor visit) {
     std::size_t end = 0;
     bool inside = false;
-    std::string head; // of the record, as far as it matters
+    std::string record;
     for (std::size_t at = 0; at < log.size();) {
         if (block_size - at % block_size < header_size) { // too little for a fragment
             at += block_size - at % block_size;
@@ -79,15 +80,20 @@ struct fragment {
         if (!found) break;
         const bool begins = found->type == part::full || found->type == part::first;
         if (begins == inside) break;
-        if (begins) head.clear();
-        head.append(found->bytes.substr(0, sizeof(std::uint64_t) - (std::min)(head.size(), sizeof(std::uint64_t))));
+        if (begins) record.clear();
+        record.append(found->bytes);
         at += header_size + found->bytes.size();
         inside = found->type == part::first || found->type == part::middle;
         if (inside) continue;
-        if (head.size() < sizeof(std::uint64_t) || load<std::uint64_t>(head, 0) > last) break;
+        if (record.size() < sizeof(std::uint64_t) || !visit(std::string_view(record))) break;
         end = at;
     }
     return end;
+}
+
+/// Where the last whole record with no higher sequence number ends.
+[[nodiscard]] std::size_t end_of_records(std::string_view log, std::uint64_t last) {
+    return visit_records(log, [&](std::string_view record) { return load<std::uint64_t>(record, 0) <= last; });
 }
 
 /// Does a record begin somewhere behind that place?
@@ -116,13 +122,17 @@ void cut(const std::string& file, std::size_t size) {
                             " cannot be shortened: " + std::error_code(error, std::generic_category()).message());
 }
 
+/// How much has been written: what was allotted in advance reads as zeros.
+[[nodiscard]] std::size_t written_bytes(std::string_view log) noexcept { return log.find_last_not_of('\0') + 1; }
+
+constexpr std::uint64_t any_sequence = (std::numeric_limits<std::uint64_t>::max)();
+
 } // namespace
 
 std::uint64_t cut_torn_tail(const std::string& log) {
     const std::string bytes = contents(log);
-    const std::size_t end = end_of_records(bytes, (std::numeric_limits<std::uint64_t>::max)());
-    // What was allotted in advance and never written is no tail.
-    const std::size_t written = bytes.find_last_not_of('\0') + 1;
+    const std::size_t end = end_of_records(bytes, any_sequence);
+    const std::size_t written = written_bytes(bytes);
     if (written <= end) return 0;
     if (has_record_after(bytes, end))
         throw storage_error(log + " is damaged at byte " + std::to_string(end) + ", with whole records behind it");
@@ -130,10 +140,22 @@ std::uint64_t cut_torn_tail(const std::string& log) {
     return written - end;
 }
 
+bool is_whole(const std::string& log) {
+    const std::string bytes = contents(log);
+    return written_bytes(bytes) <= end_of_records(bytes, any_sequence);
+}
+
 void cut_after(const std::string& log, std::uint64_t last) {
     const std::string bytes = contents(log);
     const std::size_t end = end_of_records(bytes, last);
     if (end < bytes.size()) cut(log, end);
+}
+
+void each_record(const std::string& log, const std::function<void(std::string_view record)>& visit) {
+    (void)visit_records(contents(log), [&](std::string_view record) {
+        visit(record);
+        return true;
+    });
 }
 
 } // namespace qsketch_server

@@ -30,8 +30,8 @@ using namespace std::chrono_literals;
 constexpr std::size_t group_bytes = std::size_t{4} << 20;
 constexpr auto sync_interval = 100ms;
 constexpr auto mend_interval = 500ms;
-/// What a disk has to have room for before the store is opened again.
-constexpr std::size_t spare_bytes = std::size_t{8} << 20;
+/// What there has to be room for before the database is opened again: several times what that writes.
+constexpr std::size_t spare_bytes = std::size_t{1} << 20;
 
 /// Can that much be written there?
 [[nodiscard]] bool has_room(const std::string& path) {
@@ -212,7 +212,7 @@ struct storage::engine {
             given_up_after = last;
         }
         try {
-            if (const auto logs = logs_in(how.path); !logs.empty()) cut_after(logs.back(), last);
+            if (const auto log = newest_log(how.path)) cut_after(*log, last);
         } catch (const std::exception& e) {
             spdlog::error("storage: {}", e.what());
         }
@@ -258,7 +258,7 @@ struct storage::engine {
         try {
             opened.reset();
             if (given_up_after)
-                if (const auto logs = logs_in(how.path); !logs.empty()) cut_after(logs.back(), *given_up_after);
+                if (const auto log = newest_log(how.path)) cut_after(*log, *given_up_after);
             fresh = std::make_shared<database>(how);
         } catch (const std::exception& e) {
             error = e.what();

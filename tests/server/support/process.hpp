@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <cstdint>
@@ -20,7 +21,8 @@
 
 namespace server_test {
 
-/// The server as a child process, with its output caught.
+/// The server as a child process, with its output caught. Without a flag or variable that says otherwise it keeps
+/// nothing on disk.
 class process {
 public:
     explicit process(std::vector<std::string> arguments, const std::vector<std::string>& environment = {}) {
@@ -37,6 +39,9 @@ public:
         for (std::string& a : arguments) argv.push_back(a.data());
         argv.push_back(nullptr);
         std::vector<std::string> variables = environment;
+        if (std::none_of(variables.begin(), variables.end(),
+                         [](const std::string& v) { return v.starts_with("QSKETCH_DURABILITY="); }))
+            variables.emplace_back("QSKETCH_DURABILITY=none");
         std::vector<char*> envp;
         for (std::string& v : variables) envp.push_back(v.data());
         envp.push_back(nullptr);
