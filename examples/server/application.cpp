@@ -1,5 +1,6 @@
 #include "application.hpp"
 
+#include "http/request.hpp"
 #include "storage/key_file.hpp"
 
 #include <fmt/format.h>
@@ -28,6 +29,7 @@ rules_for(const options& opts, const wall_clock& now, const std::shared_ptr<cons
     out[static_cast<std::size_t>(table::samples)] = sample_table::rules(sample_levels(opts.window_retention));
     out[static_cast<std::size_t>(table::metrics)] = metric_store::rules(metric_levels(opts));
     traffic_store::add_rules(out, kept);
+    out[static_cast<std::size_t>(table::requests)] = repeats::rules(now);
     return out;
 }
 
@@ -69,14 +71,20 @@ void require_same_slices(storage& rows, const options& opts) {
 
 application::application(options o, wall_clock clock)
     : opts(std::move(o)), now(std::move(clock)), names(std::bit_cast<std::array<std::uint64_t, 2>>(random_key())[0]),
-      rows({opts.data_dir, opts.durability, opts.repair}, rules_for(opts, now, views_kept)),
+      rows({opts.data_dir, opts.durability, opts.repair}, rules_for(opts, now, views_kept)), answered(rows, now),
       audience(rows, pseudonym_key(rows, opts)),
       samples({table::samples, sample_levels(opts.window_retention), opts.max_series, opts.series_memory / 2, names},
               rows),
       metrics({table::metrics, metric_levels(opts), opts.max_series, opts.series_memory / 2, names}, rows),
       traffic(rows, views_kept, opts.window_retention, now()) {}
 
-void application::commit(const request&, changes&& what) { rows.commit(std::move(what)); }
+void application::commit(const request& rq, changes&& what, const answer* acknowledged) {
+    if (rq.turn != nullptr && !what.empty()) rq.turn->join(what, acknowledged);
+    if (opts.durability != storage::sync::none && rq.step_aside) rq.step_aside();
+    const auto begin = std::chrono::steady_clock::now();
+    rows.commit(std::move(what));
+    commit_times.record(std::chrono::steady_clock::now() - begin);
+}
 
 void application::expire() {
     const instant t = now();

@@ -9,6 +9,7 @@
 #include "http/gate.hpp"
 #include "http/metrics.hpp"
 #include "http/rate_limit.hpp"
+#include "http/repeats.hpp"
 #include "options.hpp"
 #include "storage/storage.hpp"
 
@@ -42,6 +43,7 @@ struct application {
     qsketch::hash names; ///< Of series, with a seed that strangers do not know.
     std::shared_ptr<traffic_store::horizons> views_kept = std::make_shared<traffic_store::horizons>();
     storage rows;
+    repeats answered;
     qsketch_server::audience audience;
     sample_table samples;
     metric_store metrics;
@@ -54,6 +56,7 @@ struct application {
     std::unique_ptr<rate_limiter> limiter{}; ///< Null: no limit.
     std::atomic<std::size_t> unpacked_bytes = 0;
     request_metrics requests{};
+    duration_histogram commit_times{};
     std::function<gate_figures()> connections{}; ///< Empty where there is no gate.
 
     [[nodiscard]] slicing slices() const noexcept { return {opts.first_slice, opts.slice}; }
@@ -79,8 +82,9 @@ struct application {
     }
 
     /// What every request that changes something ends with: returns when the changes are as durable as --durability
-    /// says, and visible. Throws storage_error; then nothing has changed.
-    void commit(const request& rq, changes&& what);
+    /// says, and visible. All changes of a request go into one call, so that its Idempotency-Key is kept with them; so
+    /// is the answer, if it is known by then. Throws storage_error; then nothing has changed.
+    void commit(const request& rq, changes&& what, const answer* acknowledged = nullptr);
 
     /// Forgets what retention no longer covers. To be called now and then.
     void expire();

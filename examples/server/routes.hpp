@@ -7,6 +7,7 @@
 #include "http/request.hpp"
 
 #include <span>
+#include <string>
 #include <string_view>
 
 namespace qsketch_server {
@@ -32,16 +33,17 @@ struct route {
 /// Everything the server answers, apart from HEAD (as GET) and OPTIONS (what is allowed).
 [[nodiscard]] std::span<const route> routes() noexcept;
 
-/// Finds the row and calls its handler; all errors are answers too. `target` is path and query as sent; it fills in
-/// the request's path and query.
-[[nodiscard]] answer dispatch(application& app, request& rq, std::string_view target);
+/// The row of a method and a decoded path; null if there is none.
+[[nodiscard]] const route* row_of(std::string_view method, std::string_view path) noexcept;
 
-/// Is this somebody whose body is worth waiting for?
-[[nodiscard]] bool may_send_body(const application& app, std::string_view method, std::string_view target,
-                                 const std::optional<std::string>& authorization);
+/// What the {…} of a row's pattern stands for in a path that fits; nothing where there is none.
+[[nodiscard]] std::string_view rest_of(const route& row, std::string_view path) noexcept;
 
-/// How the path of a target writes its errors.
-[[nodiscard]] error_style error_style_of(std::string_view target) noexcept;
+/// The methods of a path, or of all for "*": "GET, HEAD, POST, OPTIONS"; empty for an unknown path.
+[[nodiscard]] std::string allowed_at(std::string_view path);
+
+/// How a path writes its errors.
+[[nodiscard]] error_style error_style_at(std::string_view path) noexcept;
 
 // The handlers: each parses, validates, asks a store, answers.
 answer post_analytics(application& app, const request& rq);

@@ -70,10 +70,10 @@ constexpr std::size_t max_user_bytes = 1024;
     });
 }
 
-void count(application& app, const request& rq, std::span<visit> visits) {
+void count(application& app, const request& rq, std::span<visit> visits, const answer* acknowledged = nullptr) {
     changes counted;
     app.audience.stage(visits, counted);
-    app.commit(rq, std::move(counted));
+    app.commit(rq, std::move(counted), acknowledged);
     app.ingested.visits += visits.size();
 }
 
@@ -109,13 +109,15 @@ answer post_analytics(application& app, const request& rq) {
         if (rq.parameter(name) == nullptr) continue;
         if (!rq.body.empty()) throw malformed_request("the event is either in the query or in the body, not in both");
         visit counted = visit_of(app, rq, slice_of_time(app, rq, true));
-        count(app, rq, {&counted, 1});
-        return empty_answer(202);
+        answer out = empty_answer(202);
+        count(app, rq, {&counted, 1}, &out);
+        return out;
     }
     std::vector<visit> visits;
     const event_report report = read_visits(app, rq, visits);
-    count(app, rq, visits);
-    return report.batch ? report.to_answer() : empty_answer(202);
+    answer out = report.batch ? report.to_answer() : empty_answer(202);
+    count(app, rq, visits, &out);
+    return out;
 }
 
 answer get_analytics(application& app, const request& rq) {

@@ -34,6 +34,17 @@ void write_process(const application& app, metrics_page& page) {
                 pages * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE)));
 }
 
+void write_storage(const application& app, metrics_page& page) {
+    const storage::figures rows = app.rows.now();
+    page.single("qsketch_storage_writable", "gauge", "1, or 0 after a write that failed.",
+                std::uint64_t{rows.writable});
+    page.single("qsketch_storage_bytes", "gauge", "Size of the data directory.", rows.bytes);
+    page.single("qsketch_storage_free_bytes", "gauge", "What is left on its disk.", rows.free);
+    page.single("qsketch_syncs_total", "counter", "Times the disk was waited for.", rows.syncs);
+    page.metric("qsketch_commit_duration_seconds", "histogram", "Time from a request's changes to their commit.");
+    app.commit_times.write(page);
+}
+
 } // namespace
 
 answer get_metrics_page(application& app, const request&) {
@@ -48,12 +59,7 @@ answer get_metrics_page(application& app, const request&) {
     page.metric("qsketch_series", "gauge", "Series held, by family of endpoints.");
     page.sample(std::uint64_t{app.samples.size()}, R"(family="samples")");
     page.sample(std::uint64_t{app.metrics.table().size()}, R"(family="metrics")");
-    const storage::figures rows = app.rows.now();
-    page.single("qsketch_storage_bytes", "gauge", "Bytes of the data directory.", rows.bytes);
-    page.single("qsketch_storage_writable", "gauge", "0 after a failed write, until one succeeds.",
-                std::uint64_t{rows.writable});
-    page.single("qsketch_commits_total", "counter", "Commits of changes.", rows.commits);
-    page.single("qsketch_syncs_total", "counter", "Times the disk was waited for, for one commit or many.", rows.syncs);
+    write_storage(app, page);
     const gate_figures gate = app.connections ? app.connections() : gate_figures{};
     page.single("qsketch_connections", "gauge", "Connections there are.", std::uint64_t{gate.open});
     page.single("qsketch_connections_refused_total", "counter", "Connections turned away for lack of room.",

@@ -54,7 +54,7 @@ using sample_answer = sample_table::window::answer;
     const auto now = std::chrono::floor<std::chrono::seconds>(app.now());
     std::optional<sample_answer> found;
     app.samples.read(key,
-                      [&](const sample_table::window& w) { found = w.query(length + std::chrono::seconds(1), now); });
+                     [&](const sample_table::window& w) { found = w.query(length + std::chrono::seconds(1), now); });
     if (!found) throw not_found("Key not found");
     return *std::move(found);
 }

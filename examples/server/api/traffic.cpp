@@ -104,8 +104,7 @@ answer get_daily_pages(application& app, const request& rq) {
     const auto user = path_number<std::uint32_t>(rq, "user_id", user_id_rule);
     const instant now = app.now();
     std::string list;
-    for (const auto& [url, count] :
-         app.traffic.pages_of_user(user, now - std::chrono::hours(24), now + view_tolerance))
+    for (const auto& [url, count] : app.traffic.pages_of_user(user, now - std::chrono::hours(24), now + view_tolerance))
         list += fmt::format("{}{}:{}", list.empty() ? "" : ",", json_string(url), count);
     return json_answer(200, fmt::format("{{{}}}", list));
 }

@@ -1,6 +1,7 @@
 #include "http/errors.hpp"
 
 #include "domain/problem.hpp"
+#include "http/repeats.hpp"
 #include "http/request.hpp"
 #include "storage/storage.hpp"
 
@@ -55,16 +56,26 @@ answer error_answer(int status, std::string_view message, error_style style, std
     return error_answer(status, code_of(status), message, style, details);
 }
 
+namespace {
+
+[[nodiscard]] answer fields_answer(int status, const invalid_fields& e, error_style style) {
+    std::string fields;
+    for (const problem& p : e.problems())
+        fields += fmt::format(R"({}{{"field":{},"error":{}}})", fields.empty() ? "" : ",", json_string(p.field),
+                              json_string(p.error));
+    return error_answer(status, "VALIDATION_ERROR", e.what(), style, fmt::format(R"({{"fields":[{}]}})", fields));
+}
+
+} // namespace
+
 answer exception_answer(const std::exception_ptr& thrown, const request& rq, error_style style) {
     std::string unexpected;
     try {
         std::rethrow_exception(thrown);
+    } catch (const key_used_before& e) {
+        return fields_answer(422, e, style);
     } catch (const invalid_fields& e) {
-        std::string fields;
-        for (const problem& p : e.problems())
-            fields += fmt::format(R"({}{{"field":{},"error":{}}})", fields.empty() ? "" : ",", json_string(p.field),
-                                  json_string(p.error));
-        return error_answer(400, "VALIDATION_ERROR", e.what(), style, fmt::format(R"({{"fields":[{}]}})", fields));
+        return fields_answer(400, e, style);
     } catch (const malformed_request& e) {
         return error_answer(400, e.what(), style);
     } catch (const not_found& e) {

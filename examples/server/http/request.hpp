@@ -2,6 +2,7 @@
 
 #include "domain/instant.hpp"
 #include "domain/problem.hpp"
+#include "http/repeats.hpp"
 
 #include <charconv>
 #include <concepts>
@@ -32,6 +33,8 @@ struct request {
     std::string peer;                                       ///< The client's address.
     std::string client; ///< The name of the token it has shown; empty where none is asked for.
     std::string id;
+    std::optional<std::string> idempotency_key; ///< As sent.
+    repeats::turn* turn = nullptr;    ///< Of a request with a key; application::commit() keeps it with the changes.
     std::optional<std::size_t> route; ///< Its place in routes(), once it is known to have one.
     /// To be called before anything that may take long or wait: other connections then go on beside it. May be called
     /// again; empty where nobody else waits.

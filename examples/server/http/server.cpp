@@ -1,6 +1,7 @@
 #include "http/server.hpp"
 
 #include "application.hpp"
+#include "http/dispatch.hpp"
 #include "routes.hpp"
 
 #include <fmt/format.h>
@@ -149,7 +150,7 @@ private:
         out.set_header("X-Request-Id", rq.id);
         answer made;
         if (x.refused) {
-            made = error_answer(x.refused->status, x.refused->message, error_style_of(x.head.target));
+            made = error_answer(x.refused->status, x.refused->message, error_style_at(path_of(x.head.target)));
         } else {
             rq.method = x.head.method;
             rq.body = x.body;
@@ -158,6 +159,7 @@ private:
             rq.accept_encoding = lower(x.head.accept_encoding);
             rq.content_encoding = lower(x.head.content_encoding);
             rq.authorization = std::move(x.head.authorization);
+            rq.idempotency_key = std::move(x.head.idempotency_key);
             rq.peer = x.peer;
             rq.step_aside = x.step_aside;
             made = dispatch(app_, rq, x.head.target);
