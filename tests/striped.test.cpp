@@ -16,7 +16,7 @@
 
 using qsketch::striped;
 using support::sketch_case;
-using support::sketch_types;
+using support::added_to_types;
 
 namespace {
 
@@ -62,7 +62,7 @@ private:
 
 } // namespace
 
-TEMPLATE_LIST_TEST_CASE("one thread alone makes the state of a bare sketch", "", sketch_types) {
+TEMPLATE_LIST_TEST_CASE("one thread alone makes the state of a bare sketch", "", added_to_types) {
     striped<TestType> shared(sketch_case<TestType>::make(), 4);
     TestType bare = sketch_case<TestType>::make();
     CHECK(shared.empty());
@@ -77,7 +77,7 @@ TEMPLATE_LIST_TEST_CASE("one thread alone makes the state of a bare sketch", "",
     CHECK(shared.snapshot().serialize() == bare.serialize());
 }
 
-TEMPLATE_LIST_TEST_CASE("stripes are merged", "", sketch_types) {
+TEMPLATE_LIST_TEST_CASE("stripes are merged", "", added_to_types) {
     using traits = sketch_case<TestType>;
     striped<TestType> shared(traits::make(), 3);
     TestType whole = traits::make();
@@ -105,7 +105,7 @@ TEMPLATE_LIST_TEST_CASE("stripes are merged", "", sketch_types) {
     CHECK(shared.snapshot() == traits::make());
 }
 
-TEMPLATE_LIST_TEST_CASE("nothing is lost or counted twice when threads add and drain", "", sketch_types) {
+TEMPLATE_LIST_TEST_CASE("nothing is lost or counted twice when threads add and drain", "", added_to_types) {
     using traits = sketch_case<TestType>;
     constexpr std::size_t threads = 4;
     constexpr std::size_t batches = 20;

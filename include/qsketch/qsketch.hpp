@@ -9,6 +9,7 @@
 #include <qsketch/hyperloglog.hpp>
 #include <qsketch/keyed.hpp>
 #include <qsketch/log_histogram.hpp>
+#include <qsketch/loglog.hpp>
 #include <qsketch/overlap.hpp>
 #include <qsketch/replica_set.hpp>
 #include <qsketch/scale.hpp>

@@ -95,7 +95,7 @@ TEST_CASE("Requests are counted by route and status, errors by code, events by f
     CHECK(value(page, R"(qsketch_events_total{family="audience"})") == 4);
     CHECK(value(page, R"(qsketch_events_total{family="samples"})") == 3);
     CHECK(value(page, "qsketch_events_too_old_total") == 1);
-    CHECK(value(page, "qsketch_series") == 1);
+    CHECK(value(page, R"(qsketch_series{family="samples"})") == 1);
     CHECK(value(page, "qsketch_connections") >= 1);
     CHECK(get(p, "/metrics").body.find("no/such") == std::string::npos);
 }
