@@ -227,6 +227,26 @@ TEST_CASE("memory grows with use") {
     CHECK(digest.memory_bytes() < 200000);
 }
 
+TEST_CASE("a compact digest takes the memory of its bytes and answers as one read back from them") {
+    for (const std::size_t n : {0u, 1u, 10u, 125u, 501u, 3000u, 50000u}) {
+        CAPTURE(n);
+        auto digest = digest_of(lognormal(n, n));
+        if (n == 50000) digest.flush();
+        digest.add(17, 3);
+        const auto bytes = digest.serialize();
+        auto read = tdigest<>::deserialize(bytes);
+        digest.compact();
+        CHECK(digest == read);
+        CHECK(digest.serialize() == bytes);
+        CHECK(digest.memory_bytes() <=
+              sizeof digest + bytes.size() + 8 * 125); // single values are written without weights
+        CHECK(digest.memory_bytes() < 2300);
+        for (int i = 0; i <= 100; ++i) REQUIRE(digest.quantile(i / 100.0) == read.quantile(i / 100.0));
+        for (auto* d : {&digest, &read}) d->add(lognormal(6000, 7)); // and may be added to again
+        CHECK(digest.serialize() == read.serialize());
+    }
+}
+
 TEST_CASE("centroids may be walked without holding the digest (datasketches 473)") {
     std::uint64_t weight = 0;
     double before = -limits::infinity();

@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <utility>
 #include <vector>
 
 using qsketch::tdigest;
@@ -204,6 +205,30 @@ TEST_CASE("merging few values is exact in a chain, a tree and at once") {
         for (std::size_t i = 0; i < parts.size(); i += 2 * step) parts[i].merge(parts[i + step]);
     CHECK(parts[0] == whole);
     CHECK(parts[0].serialize() == whole.serialize());
+}
+
+TEST_CASE("digests that were compact merge over ten generations with little loss") {
+    for (const auto& d : {support::distributions[0], support::distributions[1], support::distributions[3]}) {
+        CAPTURE(d.name);
+        auto values = support::values_of(d, 1024 * 500, 1);
+        auto generation = shards_of(values, 1024);
+        for (auto& digest : generation) digest.compact();
+        while (generation.size() > 1) {
+            for (std::size_t i = 0; i < generation.size() / 2; ++i) {
+                generation[i] = merged(100, {&generation[2 * i], &generation[2 * i + 1]});
+                generation[i].compact();
+            }
+            generation.resize(generation.size() / 2);
+        }
+        std::ranges::sort(values);
+        CHECK(generation[0].count() == values.size());
+        CHECK(generation[0].min() == values.front());
+        CHECK(generation[0].max() == values.back());
+        for (const auto& [q, bound] : {std::pair{0.01, 2e-4}, {0.1, 3e-4}, {0.5, 3e-4}, {0.9, 3e-4}, {0.99, 2e-4}}) {
+            CAPTURE(q);
+            CHECK(support::rank_error(values, q, generation[0].quantile(q)) <= bound);
+        }
+    }
 }
 
 TEST_CASE("a merge that would pass 2^53 is refused with nothing changed") {

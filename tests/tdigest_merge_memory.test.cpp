@@ -15,13 +15,14 @@ namespace {
 std::size_t allocated = 0;
 } // namespace
 
-void* operator new(std::size_t size) {
+// Not inlined: compilers warn of a free() that they see next to their own operator new.
+[[gnu::noinline]] void* operator new(std::size_t size) {
     allocated += size;
     if (void* memory = std::malloc(size)) return memory;
     throw std::bad_alloc();
 }
-void operator delete(void* memory) noexcept { std::free(memory); }
-void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
+void operator delete(void* memory, std::size_t) noexcept { operator delete(memory); }
 
 namespace {
 

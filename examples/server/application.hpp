@@ -1,25 +1,63 @@
 #pragma once
 
+#include "domain/audience.hpp"
+#include "domain/metrics.hpp"
+#include "domain/sample_table.hpp"
 #include "domain/store.hpp"
+#include "domain/traffic.hpp"
+#include "http/access.hpp"
+#include "http/gate.hpp"
+#include "http/metrics.hpp"
+#include "http/rate_limit.hpp"
+#include "http/repeats.hpp"
 #include "options.hpp"
+#include "storage/storage.hpp"
 
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <memory>
-#include <string_view>
 
 namespace qsketch_server {
 
+struct request;
+
+/// A page view may not come from the future. Still, the clock of a client that sends one at once may be this much
+/// ahead.
+inline constexpr std::chrono::seconds view_tolerance{1};
+
+/// Events taken since the start, those that replaced others too.
+struct event_counts {
+    std::atomic<std::uint64_t> samples = 0;
+    std::atomic<std::uint64_t> visits = 0;
+    std::atomic<std::uint64_t> views = 0;
+};
 /// What the endpoints work on.
 struct application {
+    /// Opens the data directory. Throws storage_error, naming what is wrong with it.
+    application(options o, wall_clock clock);
+
     options opts;
     wall_clock now;
-    std::unique_ptr<audience_store> audience;
-    std::unique_ptr<series_store> series;
+    qsketch::hash names; ///< Of series, with a seed that strangers do not know.
+    std::shared_ptr<traffic_store::horizons> views_kept = std::make_shared<traffic_store::horizons>();
+    storage rows;
+    repeats answered;
+    qsketch_server::audience audience;
+    sample_table samples;
+    metric_store metrics;
+    traffic_store traffic;
     std::chrono::steady_clock::time_point started = std::chrono::steady_clock::now();
     std::atomic<std::uint64_t> too_old = 0; ///< Events refused for their age.
+    event_counts ingested{};
     std::atomic<bool> draining = false;
+    access_control access{};
+    std::unique_ptr<rate_limiter> limiter{}; ///< Null: no limit.
+    std::atomic<std::size_t> unpacked_bytes = 0;
+    request_metrics requests{};
+    duration_histogram commit_times{};
+    std::function<gate_figures()> connections{}; ///< Empty where there is no gate.
 
     [[nodiscard]] slicing slices() const noexcept { return {opts.first_slice, opts.slice}; }
 
@@ -33,13 +71,26 @@ struct application {
         const instant t = now();
         return {t - opts.window_retention, t + future_tolerance, "--window-retention", &too_old};
     }
+    [[nodiscard]] acceptable_times metric_times() {
+        const instant t = now();
+        return {t - opts.retention, t + future_tolerance, "--retention", &too_old};
+    }
+    [[nodiscard]] acceptable_times view_times() {
+        const instant t = now();
+        return {(std::max)(t - opts.retention, traffic.oldest()), t + view_tolerance, "--retention", &too_old,
+                "a second"};
+    }
+
+    /// What every request that changes something ends with: returns when the changes are as durable as --durability
+    /// says, and visible. All changes of a request go into one call, so that its Idempotency-Key is kept with them; so
+    /// is the answer, if it is known by then. Throws storage_error; then nothing has changed.
+    void commit(const request& rq, changes&& what, const answer* acknowledged = nullptr);
 
     /// Forgets what retention no longer covers. To be called now and then.
-    void expire() {
-        const instant t = now();
-        audience->expire_before(slices().slice_of(t - opts.retention));
-        series->expire_before(t - opts.window_retention);
-    }
+    void expire();
+
+    /// Keeps the windows in memory within what is allowed. To be called often.
+    void trim();
 };
 
 } // namespace qsketch_server

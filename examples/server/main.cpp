@@ -1,29 +1,26 @@
 #include "application.hpp"
-#include "domain/audience.hpp"
-#include "domain/series.hpp"
+#include "demo.hpp"
 #include "http/answer.hpp"
 #include "http/server.hpp"
 #include "options.hpp"
+#include "storage/key_file.hpp"
+#include "storage/storage.hpp"
 
 #include <spdlog/pattern_formatter.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 
-#include <sys/random.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
-#include <cerrno>
 #include <csignal>
 #include <cstdio>
-#include <cstdlib>
 #include <ctime>
-#include <filesystem>
+#include <optional>
 #include <stdexcept>
 #include <string>
-#include <system_error>
+#include <thread>
 
 namespace {
 
@@ -50,14 +47,6 @@ void log_to_stderr(log_format format) {
     spdlog::set_default_logger(std::move(log));
 }
 
-/// A key for this process only: what it hashes cannot be looked up by anybody who has not been in it.
-qsketch::sip_hash random_key() {
-    std::array<std::byte, 16> key{};
-    if (::getrandom(key.data(), key.size(), 0) != static_cast<ssize_t>(key.size()))
-        throw std::runtime_error("the system has no random numbers");
-    return qsketch::sip_hash(key);
-}
-
 /// As many descriptors as the system allows, and no more connections than those; some are for other uses.
 std::size_t connections_within_limits(std::size_t wanted) {
     rlimit limit{};
@@ -68,51 +57,67 @@ std::size_t connections_within_limits(std::size_t wanted) {
     return (std::min)(wanted, limit.rlim_cur > 2 * other_uses ? limit.rlim_cur - other_uses : other_uses);
 }
 
-/// Makes the directory if need be. Throws unless files can be made in it, found out by making one: permissions alone
-/// do not tell.
-void make_data_dir(const std::string& path) {
-    const auto fail = [&](const std::string& why) {
-        throw std::runtime_error("--data-dir=" + path + " must be a directory to write to: " + why);
-    };
-    std::error_code error;
-    std::filesystem::create_directories(path, error);
-    if (error) fail(error.message());
-    std::string probe = (std::filesystem::path(path) / ".qsketch-XXXXXX").string();
-    const int file = ::mkstemp(probe.data());
-    if (file < 0) fail(std::error_code(errno, std::generic_category()).message());
-    ::close(file);
-    ::unlink(probe.c_str());
+void let_in(access_control& access, const options& opts) {
+    try {
+        if (!opts.auth_tokens_file.empty()) access.use_file(opts.auth_tokens_file);
+        if (!opts.auth_tokens.empty()) access.use_lines(opts.auth_tokens);
+    } catch (const std::exception& e) {
+        throw std::runtime_error((opts.auth_tokens.empty() ? "--auth-tokens-file: " : "QSKETCH_AUTH_TOKENS: ") +
+                                 std::string(e.what()));
+    }
 }
 
-int serve(const options& opts, const sigset_t& end_signals) {
+/// A file that cannot be used changes nothing.
+void reload_tokens(access_control& access, bool asked) {
+    try {
+        if (access.reload(asked)) spdlog::info("--auth-tokens-file read again: {} tokens", access.current()->size());
+    } catch (const std::exception& e) {
+        spdlog::error("the tokens stay as they were; --auth-tokens-file: {}", e.what());
+    }
+}
+
+int serve(const options& opts, const sigset_t& signals) {
     using namespace std::chrono_literals;
-    application app{opts,
-                    [] { return std::chrono::floor<std::chrono::milliseconds>(std::chrono::system_clock::now()); },
-                    std::make_unique<memory_audience>(random_key()),
-                    std::make_unique<memory_series>(opts.window_retention, opts.max_series)};
+    application app(opts,
+                    [] { return std::chrono::floor<std::chrono::milliseconds>(std::chrono::system_clock::now()); });
     responder answers(app);
-    gate doors({opts.threads, connections_within_limits(opts.max_connections), opts.max_body},
-               [&](exchange& x) { return answers.respond(x); });
-    const std::string url = doors.bind(opts.host, opts.port, opts.insecure);
-    if (!opts.data_dir.empty()) make_data_dir(opts.data_dir);
+    const std::size_t cores = std::max(1U, std::thread::hardware_concurrency());
+    gate doors(
+        {opts.threads, (std::min)(opts.threads, cores), connections_within_limits(opts.max_connections), opts.max_body},
+        [&](exchange& x) { return answers.respond(x); }, [&](const exchange& x) { return answers.wants_body_of(x); });
+    app.connections = [&] { return doors.figures(); };
+    let_in(app.access, opts);
+    const auto [fd, url, loopback] = doors.bind(opts.host, opts.port, opts.insecure || app.access.current());
+    const request_limits limits = opts.rate_limit.value_or(loopback ? request_limits{} : request_limits{1000, 5000});
+    if (limits != request_limits{})
+        app.limiter = std::make_unique<rate_limiter>(limits, qsketch::sip_hash(random_key()));
     for (const std::string& name : opts.unknown_environment)
         spdlog::warn("{} is in the environment, but there is no such option", name);
     doors.start();
     std::printf("listening on %s\n", url.c_str());
     std::fflush(stdout);
-    spdlog::info("listening on {}, {} threads, state in memory only", url, opts.threads);
+    if (opts.durability == storage::sync::none)
+        spdlog::info("listening on {}, {} threads, state in memory only", url, opts.threads);
+    else
+        spdlog::info("listening on {}, {} threads, data in {}", url, opts.threads, opts.data_dir);
+    std::optional<demo> load;
+    if (opts.demo) load.emplace(app);
     constexpr timespec pause{0, 250'000'000};
     int signal = -1;
     for (auto next_expiry = std::chrono::steady_clock::now() + 10s; signal < 0;) {
-        signal = ::sigtimedwait(&end_signals, nullptr, &pause);
+        signal = ::sigtimedwait(&signals, nullptr, &pause);
+        reload_tokens(app.access, signal == SIGHUP);
+        if (signal == SIGHUP) signal = -1;
         doors.sweep();
+        app.trim();
         if (std::chrono::steady_clock::now() < next_expiry) continue;
         app.expire();
         next_expiry = std::chrono::steady_clock::now() + 10s;
     }
     spdlog::info("{}: finishing the requests of {} connections", signal == SIGTERM ? "SIGTERM" : "SIGINT",
-                 doors.connections());
+                 doors.figures().open);
     app.draining = true;
+    load.reset();
     doors.stop(3s);
     spdlog::info("done");
     return 0;
@@ -121,17 +126,20 @@ int serve(const options& opts, const sigset_t& end_signals) {
 } // namespace
 
 int main(int argc, char** argv) {
-    // Before any thread is there to inherit another mask: the signals are for sigtimedwait alone.
-    sigset_t end_signals;
-    sigemptyset(&end_signals);
-    sigaddset(&end_signals, SIGTERM);
-    sigaddset(&end_signals, SIGINT);
-    pthread_sigmask(SIG_BLOCK, &end_signals, nullptr);
     try {
         const auto opts = parse_options(argc, argv);
         if (!opts) return 0;
+        // Before any thread is there to inherit another mask: the signals are for sigtimedwait alone.
+        sigset_t signals;
+        sigemptyset(&signals);
+        for (const int number : {SIGTERM, SIGINT, SIGHUP})
+            if (number != SIGHUP || !opts->auth_tokens_file.empty()) sigaddset(&signals, number);
+        pthread_sigmask(SIG_BLOCK, &signals, nullptr);
         log_to_stderr(opts->logs);
-        return serve(*opts, end_signals);
+        return serve(*opts, signals);
+    } catch (const storage_error& e) {
+        std::fprintf(stderr, "qsketch-server: --data-dir: %s\n", e.what());
+        return 2;
     } catch (const std::exception& e) {
         std::fprintf(stderr, "qsketch-server: %s\n", e.what());
         return 2;

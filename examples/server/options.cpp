@@ -14,7 +14,6 @@
 #include <charconv>
 #include <cstdlib>
 #include <string_view>
-#include <thread>
 #include <vector>
 
 namespace qsketch_server {
@@ -74,11 +73,9 @@ namespace {
     return ::gethostname(name.data(), name.size() - 1) == 0 && name[0] != '\0' ? name.data() : "localhost";
 }
 
-[[nodiscard]] std::size_t default_threads() {
-    return std::clamp<std::size_t>(4 * std::thread::hardware_concurrency(), 8, 64);
-}
-
 constexpr std::string_view off = "off";
+constexpr std::string_view durabilities[] = {"commit", "async", "none"}; // as storage::sync
+constexpr std::string_view by_address = "1000,5000; 0 on loopback";
 
 void refuse_unless_off(options&, std::string_view value) {
     if (value != off) refuse("is not available in this build yet");
@@ -110,16 +107,21 @@ constexpr flag flags[] = {
     {"--port", "8080", "TCP port; 0 picks a free one",
      [](options& o, std::string_view v) { o.port = static_cast<std::uint16_t>(whole(v, 0, 65535)); }},
     {"--grpc-port", off, "Port for gRPC; not available in this build yet", refuse_unless_off},
-    {"--data-dir", "./qsketch-data", "Directory for what outlives the process; created if given",
+    {"--data-dir", "./qsketch-data", "Directory for what outlives the process; created if need be",
      [](options& o, std::string_view v) {
          if (v.empty()) refuse("must not be empty");
          o.data_dir = v;
      }},
-    {"--durability", "none", "What an acknowledgement means for the disk: none (state ends with the process)",
-     [](options&, std::string_view v) {
-         if (v == "commit" || v == "async") refuse("is not available in this build yet; use --durability=none");
-         if (v != "none") refuse("must be none");
+    {"--durability", "commit",
+     "What an answer to a change means: commit (it is on disk), async (it is within 0.1 s), none (it ends with the "
+     "process)",
+     [](options& o, std::string_view v) {
+         const auto known = std::find(std::begin(durabilities), std::end(durabilities), v);
+         if (known == std::end(durabilities)) refuse("must be commit, async or none");
+         o.durability = static_cast<storage::sync>(known - std::begin(durabilities));
      }},
+    {"--repair", "false", "Save what can be saved of a damaged data directory, then serve",
+     [](options& o, std::string_view v) { o.repair = on_or_off(v); }, true},
     {"--node-id", "host name", "Name of this node in /analytics/perworker",
      [](options& o, std::string_view v) {
          o.node_id = v == "host name" ? host_name() : std::string(v);
@@ -142,29 +144,36 @@ constexpr flag flags[] = {
      [](options& o, std::string_view v) { o.retention = duration(v, 1s, 24h * 3660); }},
     {"--window-retention", "24h", "How long samples are kept, and the longest window",
      [](options& o, std::string_view v) { o.window_retention = duration(v, 1s, 24h * 366); }},
-    {"--threads", "4 a core", "Threads that answer requests",
-     [](options& o, std::string_view v) {
-         o.threads = v == "4 a core" ? default_threads() : static_cast<std::size_t>(whole(v, 1, 1024));
-     }},
+    {"--threads", "64", "Requests that may wait for the disk or take long at once; one thread each",
+     [](options& o, std::string_view v) { o.threads = static_cast<std::size_t>(whole(v, 1, 1024)); }},
     {"--max-connections", "10000", "Connections held at once; more are turned away with 503",
      [](options& o, std::string_view v) { o.max_connections = static_cast<std::size_t>(whole(v, 1, 1000000)); }},
     {"--max-body", "16MiB", "Largest request body", [](options& o, std::string_view v) { o.max_body = bytes(v); }},
-    {"--max-series", "100000", "Sample keys held at once; more are refused with 429",
+    {"--max-series", "100000", "Sample keys, and series of metrics, held at once; more are refused with 429",
      [](options& o, std::string_view v) { o.max_series = static_cast<std::size_t>(whole(v, 1, 1000000000)); }},
-    {"--insecure", "false", "Listen where other machines can reach it, though nobody is asked who they are",
+    {"--series-memory", "1GiB",
+     "Memory for windows of samples and metrics; beyond it they are read from the data directory",
+     [](options& o, std::string_view v) { o.series_memory = bytes(v); }},
+    {"--insecure", "false", "Listen where other machines can reach it, though nobody is asked for a token",
      [](options& o, std::string_view v) { o.insecure = on_or_off(v); }, true},
-    {"--auth-tokens-file", off, "File of the tokens that clients must have; not available in this build yet",
-     refuse_unless_off},
-    {"--rate-limit", "0", "Requests a second of one client; 0 for any number, all that this build has",
-     [](options&, std::string_view v) {
-         if (v != "0") refuse("is not available in this build yet; use --rate-limit=0");
+    {"--auth-tokens-file", off,
+     "File of the tokens of which clients must have one; or the lines in QSKETCH_AUTH_TOKENS",
+     [](options& o, std::string_view v) {
+         if (v.empty()) refuse("must not be empty");
+         if (v != off) o.auth_tokens_file = v;
+     }},
+    {"--rate-limit", by_address,
+     "Requests a minute of one token or address; a second number after a comma for the endpoints between nodes",
+     [](options& o, std::string_view v) {
+         if (v == by_address) return;
+         const std::size_t comma = (std::min)(v.find(','), v.size());
+         const auto of_clients = static_cast<std::uint32_t>(whole(v.substr(0, comma), 0, 100'000));
+         o.rate_limit = {of_clients, 5 * of_clients};
+         if (comma < v.size()) (*o.rate_limit)[1] = static_cast<std::uint32_t>(whole(v.substr(comma + 1), 0, 500'000));
      }},
     {"--cluster", off, "URL of the cluster to join; not available in this build yet", refuse_unless_off},
-    {"--demo", "false", "Feed itself a believable load; not available in this build yet",
-     [](options&, std::string_view v) {
-         if (on_or_off(v)) refuse("is not available in this build yet");
-     },
-     true},
+    {"--demo", "false", "Feed itself the load of a shop that does not exist, and its last day",
+     [](options& o, std::string_view v) { o.demo = on_or_off(v); }, true},
     {"--log-format", "text", "Log lines on stderr: text or json",
      [](options& o, std::string_view v) {
          if (v != "text" && v != "json") refuse("must be text or json");
@@ -174,6 +183,8 @@ constexpr flag flags[] = {
      [](options& o, std::string_view v) { o.log_requests = on_or_off(v); }, true},
 };
 
+constexpr const char* tokens_variable = "QSKETCH_AUTH_TOKENS";
+
 /// A misspelt name is a setting that does nothing. But container platforms put names of their own there, such as
 /// QSKETCH_SERVICE_HOST, so it is no error.
 [[nodiscard]] std::vector<std::string> unknown_environment() {
@@ -181,7 +192,7 @@ constexpr flag flags[] = {
     for (char** entry = environ; entry != nullptr && *entry != nullptr; ++entry) {
         const std::string_view text(*entry);
         const std::string_view name = text.substr(0, text.find('='));
-        if (name.starts_with("QSKETCH_") &&
+        if (name.starts_with("QSKETCH_") && name != tokens_variable &&
             std::none_of(std::begin(flags), std::end(flags), [&](const flag& f) { return f.environment() == name; }))
             out.emplace_back(name);
     }
@@ -189,6 +200,10 @@ constexpr flag flags[] = {
 }
 
 } // namespace
+
+std::string_view durability_name(storage::sync durability) noexcept {
+    return durabilities[static_cast<std::size_t>(durability)];
+}
 
 std::optional<options> parse_options(int argc, const char* const* argv) {
     CLI::App app("Audience counts and sliding-window quantiles over HTTP, from mergeable sketches.", "qsketch-server");
@@ -220,6 +235,7 @@ std::optional<options> parse_options(int argc, const char* const* argv) {
     }
     options out;
     out.unknown_environment = unknown_environment();
+    if (const char* const lines = std::getenv(tokens_variable)) out.auth_tokens = lines;
     for (std::size_t i = 0; i < std::size(flags); ++i) {
         const bool bare_switch =
             flags[i].is_switch && app.get_option(std::string(flags[i].name))->count() > 0 && values[i].empty();
@@ -234,7 +250,8 @@ std::optional<options> parse_options(int argc, const char* const* argv) {
             throw bad_option(fmt::format("{} {}, got {}", flags[i].name, rule, in_quotes(value)));
         }
     }
-    if (app.get_option("--data-dir")->count() == 0) out.data_dir.clear(); // --durability=none keeps nothing there
+    if (!out.auth_tokens.empty() && !out.auth_tokens_file.empty())
+        throw bad_option(fmt::format("--auth-tokens-file and {} exclude each other", tokens_variable));
     return out;
 }
 

@@ -39,6 +39,9 @@ namespace qsketch::inline v0 {
 template <class Registers, class Key, stable_hash<Key> Hash>
 class loglog {
 public:
+    using key_type = Key;
+    using hash_type = Hash;
+
     static constexpr unsigned min_precision = 4;
     static constexpr unsigned max_precision = 18;
 
@@ -168,6 +171,23 @@ public:
         std::vector<std::uint8_t> made(std::size_t{1} << precision_);
         raise(made, tokens_);
         return made;
+    }
+
+    /// A sketch of these registers, 2^precision of them. It is dense even if few are filled, and then not equal to the
+    /// sketch of the same keys, which knows more about them; none filled makes an empty one.
+    /// Complexity: O(2^precision).
+    /// Throws std::invalid_argument unless the precision is in [4, 18] and hashes may lead to all registers.
+    [[nodiscard]] static loglog from_registers(std::vector<std::uint8_t> registers, Hash hasher = {}) {
+        const auto size = registers.size();
+        if (!std::has_single_bit(size))
+            throw std::invalid_argument(std::string(Registers::name) +
+                                        ": the number of registers must be a power of two, got " +
+                                        std::to_string(size));
+        loglog result(static_cast<unsigned>(std::countr_zero(size)), std::move(hasher));
+        if (!Registers::valid(registers, 65 - result.precision_))
+            throw std::invalid_argument(std::string(Registers::name) + ": there is a register that no hashes lead to");
+        if (Registers::any(registers)) result.become_dense(std::move(registers));
+        return result;
     }
 
     /// Makes this the sketch of the union of both sets, equal in every bit to one that was given all the keys.
@@ -308,6 +328,9 @@ public:
 private:
     template <class, class AnyKey, stable_hash<AnyKey> AnyHash>
     friend class loglog;
+    /// Keeps the same tokens and registers, where many threads can write them.
+    template <class AnyKey, stable_hash<AnyKey> AnyHash>
+    friend class concurrent_hyperloglog;
 
     // A token holds what every precision up to the largest needs of a hash, and b = 27 or 31 of its bits:
     //

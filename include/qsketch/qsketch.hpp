@@ -1,16 +1,24 @@
 #pragma once
 
 #include <qsketch/concepts.hpp>
+#include <qsketch/concurrent_hyperloglog.hpp>
 #include <qsketch/count_min.hpp>
 #include <qsketch/error.hpp>
+#include <qsketch/exp_window.hpp>
 #include <qsketch/hash.hpp>
 #include <qsketch/hyperloglog.hpp>
+#include <qsketch/keyed.hpp>
 #include <qsketch/log_histogram.hpp>
+#include <qsketch/loglog.hpp>
 #include <qsketch/overlap.hpp>
+#include <qsketch/replica_set.hpp>
 #include <qsketch/scale.hpp>
 #include <qsketch/sip_hash.hpp>
 #include <qsketch/sliding_window.hpp>
+#include <qsketch/striped.hpp>
 #include <qsketch/tdigest.hpp>
 #include <qsketch/top_k.hpp>
 #include <qsketch/ultraloglog.hpp>
 #include <qsketch/version.hpp>
+#include <qsketch/window_answer.hpp>
+#include <qsketch/writer.hpp>

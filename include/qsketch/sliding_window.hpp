@@ -2,7 +2,11 @@
 
 #include <qsketch/concepts.hpp>
 #include <qsketch/detail/image.hpp>
+#include <qsketch/detail/merge_many.hpp>
+#include <qsketch/detail/nested_image.hpp>
+#include <qsketch/detail/window_time.hpp>
 #include <qsketch/error.hpp>
+#include <qsketch/window_answer.hpp>
 
 #include <algorithm>
 #include <chrono>
@@ -10,9 +14,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <iterator>
-#include <limits>
 #include <optional>
-#include <ratio>
 #include <span>
 #include <stdexcept>
 #include <string>
@@ -21,18 +23,6 @@
 #include <vector>
 
 namespace qsketch::inline v0 {
-
-/// What a window knows of an interval of time.
-template <class Sketch, class TimePoint>
-struct window_answer {
-    Sketch sketch;
-    /// The interval really covered: `from` included, `to` excluded. Both sit on slot borders, except where the
-    /// clock's range ends before the slot does.
-    TimePoint from;
-    TimePoint to;
-    /// Events the window has refused as too old since it was built or cleared, whatever interval they belonged to.
-    std::uint64_t dropped_late;
-};
 
 /// The last `slots` slots of time, one sketch for each slot in which something happened.
 ///
@@ -69,9 +59,7 @@ public:
             throw std::invalid_argument(std::string("sliding_window: ") + broken + ", got slot = " +
                                         std::to_string(slot.count()) + " ticks, slots = " + std::to_string(slots));
         if (!prototype_.empty()) throw std::invalid_argument("sliding_window: prototype must be empty");
-        if (max_ahead && *max_ahead < duration::zero())
-            throw std::invalid_argument("sliding_window: max_ahead must not be negative, got " +
-                                        std::to_string(max_ahead->count()) + " ticks");
+        clock_time::require_max_ahead(max_ahead, name);
     }
 
     /// Calls Sketch::add(args...) of the slot that holds `when`. Returns false, and counts the call in dropped_late(),
@@ -89,9 +77,9 @@ public:
         }
         const bool advances = empty() || index > newest();
         if (advances) {
-            refuse_beyond_max_ahead(when);
+            clock_time::require_near(when, max_ahead_, clock_, name);
         } else if (!retained(index, newest())) {
-            dropped_late_ = saturating_sum(dropped_late_, 1);
+            dropped_late_ = detail::saturating_sum(dropped_late_, 1);
             return false;
         }
         const auto at = entries_.begin() + (find(index) - entries_.cbegin());
@@ -119,9 +107,7 @@ public:
     /// Complexity: one merge per slot with events, in a single k-way merge where Sketch offers one.
     /// Throws invalid_argument unless length > 0.
     [[nodiscard]] answer query(duration length, time_point now) const {
-        if (length <= duration::zero())
-            throw std::invalid_argument("sliding_window: length must be positive, got " +
-                                        std::to_string(length.count()) + " ticks");
+        clock_time::require_length(length, name);
         const auto whole = static_cast<std::uint64_t>(length / slot_);
         const std::uint64_t wanted = whole + (length % slot_ != duration::zero() ? 1 : 0);
         const std::int64_t last = index_of(now);
@@ -132,7 +118,10 @@ public:
         result.from = start_of(first);
         const auto begin = find(first);
         const auto end = std::ranges::upper_bound(begin, entries_.cend(), last, {}, &entry::index);
-        merge_into(result.sketch, std::span(begin, end));
+        std::vector<const Sketch*> parts;
+        parts.reserve(static_cast<std::size_t>(end - begin));
+        for (auto e = begin; e != end; ++e) parts.push_back(&e->sketch);
+        detail::merge_many(result.sketch, std::span<const Sketch* const>(parts));
         return result;
     }
 
@@ -165,7 +154,7 @@ public:
                        std::make_move_iterator(entries_.end()), std::back_inserter(merged), earlier);
         entries_ = std::move(merged);
         expired_ = 0;
-        dropped_late_ = saturating_sum(dropped_late_, other.dropped_late_);
+        dropped_late_ = detail::saturating_sum(dropped_late_, other.dropped_late_);
         evict();
     }
 
@@ -209,14 +198,14 @@ public:
     /// All integers are of 64 bits.
     [[nodiscard]] std::vector<std::byte> serialize() const {
         detail::image_writer out(detail::image_kind::sliding_window, {}, 0);
-        out.put(static_cast<std::uint64_t>(static_cast<std::int64_t>(slot_.count()) * tick_nanoseconds));
+        out.put(clock_time::to_nanoseconds(slot_));
         out.put(static_cast<std::uint64_t>(slots_));
         out.put(dropped_late_);
-        put_nested(out, prototype_);
+        detail::put_nested(out, prototype_);
         out.put(static_cast<std::uint64_t>(live().size()));
         for (const entry& e : live()) {
             out.put(static_cast<std::uint64_t>(e.index));
-            put_nested(out, e.sketch);
+            detail::put_nested(out, e.sketch);
         }
         return std::move(out).finish();
     }
@@ -227,17 +216,15 @@ public:
                                                     std::optional<duration> max_ahead = std::nullopt) {
         detail::image_reader in(image, detail::image_kind::sliding_window, "sliding_window");
         in.require(in.options() == detail::image_options{}, "has option bytes that are not zero");
-        const auto nanoseconds = in.take<std::uint64_t>();
+        const auto read_slot = clock_time::from_nanoseconds(in.take<std::uint64_t>());
         const auto slots = in.take<std::uint64_t>();
         const auto dropped_late = in.take<std::uint64_t>();
-        in.require(nanoseconds <= max_nanoseconds && nanoseconds % tick_nanoseconds == 0 &&
-                       nanoseconds / tick_nanoseconds <= static_cast<std::uint64_t>((duration::max)().count()),
-                   "has a slot length that this clock cannot express");
-        const duration slot(static_cast<typename duration::rep>(nanoseconds / tick_nanoseconds));
+        in.require(read_slot.has_value(), "has a slot length that this clock cannot express");
+        const duration slot = *read_slot;
         in.require(slots <= max_slots, "announces too many slots");
         if (const char* broken = broken_rule(slot, static_cast<std::size_t>(slots)))
             in.fail(std::string("breaks a rule: ") + broken);
-        Sketch prototype = take_nested(in);
+        auto prototype = detail::take_nested<Sketch>(in);
         in.require(prototype.empty(), "has a prototype that is not empty");
 
         sliding_window window(slot, static_cast<std::size_t>(slots), std::move(prototype), std::move(clock), max_ahead);
@@ -248,12 +235,7 @@ public:
             const auto index = static_cast<std::int64_t>(in.take<std::uint64_t>());
             in.require(window.lowest() <= index && index <= window.highest(), "has a slot outside the clock's range");
             in.require(window.empty() || window.newest() < index, "has slots that do not ascend");
-            Sketch sketch = take_nested(in);
-            in.require(!sketch.empty(), "has a slot without events");
-            Sketch cleared = sketch;
-            cleared.clear();
-            in.require(cleared == window.prototype_, "has a slot of other parameters than its prototype");
-            window.entries_.push_back({index, std::move(sketch)});
+            window.entries_.push_back({index, detail::take_filled(in, window.prototype_)});
         }
         in.expect_end();
         in.require(window.empty() || window.retained(window.entries_.front().index, window.newest()),
@@ -263,17 +245,13 @@ public:
     }
 
 private:
-    using rep = typename duration::rep;
-    using nanoseconds_per_tick = std::ratio_divide<typename duration::period, std::nano>;
-    static_assert(std::signed_integral<rep> && sizeof(rep) <= sizeof(std::int64_t),
-                  "sliding_window needs a clock that counts in signed integers");
-    static_assert(nanoseconds_per_tick::den == 1, "sliding_window needs a clock whose tick is whole nanoseconds");
+    using clock_time = detail::window_time<Clock>;
+    using rep = typename clock_time::rep;
     // Without these, evicting or merging could fail half way.
     static_assert(std::is_nothrow_move_constructible_v<Sketch> && std::is_nothrow_move_assignable_v<Sketch>,
                   "sliding_window needs a sketch that moves without throwing");
 
-    static constexpr std::int64_t tick_nanoseconds = nanoseconds_per_tick::num;
-    static constexpr std::uint64_t max_nanoseconds = (std::numeric_limits<std::int64_t>::max)();
+    static constexpr const char* name = "sliding_window";
 
     struct entry {
         std::int64_t index; // floor(time since epoch / slot)
@@ -286,14 +264,9 @@ private:
     [[nodiscard]] static const char* broken_rule(duration slot, std::size_t slots) noexcept {
         if (slot <= duration::zero()) return "slot must be positive";
         if (slots < 1 || slots > max_slots) return "slots must lie in [1, 2^32 - 1]";
-        if (static_cast<std::uint64_t>(slot.count()) > max_nanoseconds / tick_nanoseconds)
-            return "slot must be shorter than 2^63 nanoseconds";
+        if (!clock_time::fits_nanoseconds(slot)) return "slot must be shorter than 2^63 nanoseconds";
         if (static_cast<std::uint64_t>(((duration::max)() / slot)) < slots) return "slot * slots must fit the duration";
         return nullptr;
-    }
-
-    [[nodiscard]] static std::uint64_t saturating_sum(std::uint64_t a, std::uint64_t b) noexcept {
-        return a + b < a ? (std::numeric_limits<std::uint64_t>::max)() : a + b;
     }
 
     [[nodiscard]] static std::int64_t floor_quotient(duration time, duration slot) noexcept {
@@ -316,16 +289,11 @@ private:
 
     /// index - steps, but not below the first slot there is.
     [[nodiscard]] std::int64_t steps_before(std::int64_t index, std::uint64_t steps) const noexcept {
-        return distance(lowest(), index) < steps ? lowest() : index - static_cast<std::int64_t>(steps);
-    }
-
-    /// to - from, for from <= to, where the signed difference might overflow.
-    [[nodiscard]] static std::uint64_t distance(std::int64_t from, std::int64_t to) noexcept {
-        return static_cast<std::uint64_t>(to) - static_cast<std::uint64_t>(from);
+        return detail::distance(lowest(), index) < steps ? lowest() : index - static_cast<std::int64_t>(steps);
     }
 
     [[nodiscard]] bool retained(std::int64_t index, std::int64_t newest) const noexcept {
-        return distance(index, newest) < slots_;
+        return detail::distance(index, newest) < slots_;
     }
 
     /// Only of a window that is not empty. The slot of the newest event always has an entry.
@@ -339,16 +307,6 @@ private:
                                         index, {}, &entry::index);
     }
 
-    void refuse_beyond_max_ahead(time_point when) const {
-        if (!max_ahead_) return;
-        const time_point now = clock_.now();
-        if (now > (time_point::max)() - *max_ahead_ || when <= now + *max_ahead_) return;
-        throw std::invalid_argument(
-            "sliding_window: time must be at most max_ahead = " + std::to_string(max_ahead_->count()) +
-            " ticks after now = " + std::to_string(now.time_since_epoch().count()) + ", got " +
-            std::to_string(when.time_since_epoch().count()));
-    }
-
     /// Expired entries stay in front, valid but unseen, until they are an eighth of all: so one pass over the entries
     /// pays for many evictions, and at most an eighth more memory is held.
     void evict() noexcept {
@@ -356,29 +314,6 @@ private:
         if (expired_ < 1 + entries_.size() / 8) return;
         entries_.erase(entries_.begin(), entries_.begin() + static_cast<std::ptrdiff_t>(expired_));
         expired_ = 0;
-    }
-
-    static void merge_into(Sketch& sum, std::span<const entry> parts) {
-        if constexpr (requires(std::span<const Sketch* const> sketches) { sum.merge(sketches); }) {
-            std::vector<const Sketch*> sketches;
-            sketches.reserve(parts.size());
-            for (const entry& part : parts) sketches.push_back(&part.sketch);
-            sum.merge(std::span<const Sketch* const>(sketches));
-        } else {
-            for (const entry& part : parts) sum.merge(part.sketch);
-        }
-    }
-
-    static void put_nested(detail::image_writer& out, const Sketch& sketch) {
-        const auto image = sketch.serialize();
-        out.put(static_cast<std::uint64_t>(image.size()));
-        out.put(std::span<const std::byte>(image));
-    }
-
-    [[nodiscard]] static Sketch take_nested(detail::image_reader& in) {
-        const auto size = in.take<std::uint64_t>();
-        in.require(size <= in.remaining(), "is truncated inside a nested sketch");
-        return Sketch::deserialize(in.take_bytes(static_cast<std::size_t>(size)));
     }
 
     duration slot_;

@@ -1,12 +1,13 @@
 #pragma once
 
+#include <qsketch/detail/block_sort.hpp>
 #include <qsketch/detail/centroid_list.hpp>
 #include <qsketch/detail/clustering.hpp>
 #include <qsketch/detail/finite.hpp>
 #include <qsketch/detail/image.hpp>
 #include <qsketch/detail/item_pool.hpp>
 #include <qsketch/detail/reconstruction.hpp>
-#include <qsketch/detail/sort_values.hpp>
+#include <qsketch/detail/unfolding.hpp>
 #include <qsketch/error.hpp>
 #include <qsketch/scale.hpp>
 
@@ -112,22 +113,30 @@ public:
     /// O(n log k) for n centroids and buffered values in k digests.
     void merge(std::span<const tdigest* const> others) {
         std::uint64_t added = 0;
+        std::size_t cells = centroids_.size();
+        unsigned filled = empty() ? 0 : 1;
         for (const tdigest* other : others) {
             if (other->count() > max_count - count() - added)
                 throw incompatible_error("tdigest: the counts of the merged digests exceed 2^53");
             added += other->count();
+            cells += other->centroids_.size();
+            filled += other->empty() ? 0 : 1;
         }
         if (added == 0) return;
         tdigest merged(compression_);
         merged.include(*this);
+        for (const tdigest* other : others) merged.include(*other);
+        // Few and coarse centroids, as of digests that were compact, need not stay so coarse.
+        const bool coarse = filled > 1 && 2 * cells <= inner_cells() && merged.magnitude() < 0x1p900;
+        const std::size_t pieces =
+            coarse ? (std::min)(inner_cells() / (std::max)(cells, std::size_t{1}), std::size_t{4}) : 1;
         std::vector<double> sums{sum()};
         unsigned rounds = rounds_;
         detail::item_pool items;
-        pour_into(items);
+        pour_into(items, pieces);
         for (const tdigest* other : others) {
             if (other->empty()) continue;
-            other->pour_into(items);
-            merged.include(*other);
+            other->pour_into(items, pieces);
             sums.push_back(other->sum());
             rounds = (std::max)(rounds, other->rounds_);
         }
@@ -150,6 +159,19 @@ public:
         detail::centroid_list answers = answering();
         edges_ = detail::reconstruction(answers, min_, max_).edges();
         answers_ = std::move(answers);
+    }
+
+    /// Keeps what serialize() writes and gives back all other memory: as if the digest had been read back from its
+    /// bytes. For digests that are held for long and seldom added to. O(n log n) for n buffered values.
+    void compact() {
+        const detail::centroid_list list = outer();
+        tdigest kept(compression_);
+        kept.include(*this);
+        kept.sum_ = sum();
+        kept.centroids_ = list; // copied: a copy has no spare capacity
+        kept.rounds_ = kept.centroids_.all_exact() ? 0 : many_rounds;
+        kept.measure_room();
+        *this = std::move(kept);
     }
 
     /// The value at rank q * count(): the smallest x with cdf(x) >= q, up to rounding where values lie few units in the
@@ -355,19 +377,24 @@ private:
         }
     }
 
-    void pour_into(detail::item_pool& items) const { items.add(centroids_, buffer_, weighted_); }
+    void pour_into(detail::item_pool& items, std::size_t pieces = 1) const {
+        if (pieces > 1)
+            items.add(detail::unfolded(centroids_, min_, max_, pieces), buffer_, weighted_);
+        else
+            items.add(centroids_, buffer_, weighted_);
+    }
 
     /// Folds buffered and weighted values into the centroids.
     void fold() {
         if (buffer_.empty() && weighted_.empty()) return;
         const double total = sum();
         if (weighted_.empty()) {
-            const std::unique_ptr<double[]> scratch(new double[buffer_.size()]);
-            detail::sort_values(buffer_, {scratch.get(), buffer_.size()});
-            include(buffer_.front());
-            include(buffer_.back());
+            std::vector<double> sorted(buffer_.size());
+            detail::sort_block(std::span<const double>(buffer_), sorted.data());
+            include(sorted.front());
+            include(sorted.back());
             centroids_ =
-                compress(detail::centroids_and_values(centroids_, buffer_), inner_cells(), count(), magnitude());
+                compress(detail::centroids_and_values(centroids_, sorted), inner_cells(), count(), magnitude());
         } else {
             detail::item_pool items;
             pour_into(items);

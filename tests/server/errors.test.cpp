@@ -78,7 +78,6 @@ std::vector<row> malformed() {
         {"POST", a + "timestamp=2024-01-20T15:30:00Z" + user_click, "", none, 400, "retention"},
         {"POST", a + "timestamp=9999-12-31T23:59:59Z" + user_click, "", none, 400, "5 minutes"},
         {"POST", a + "timestamp=" + std::to_string(now_ms() + 400'000) + user_click, "", none, 400, "5 minutes"},
-        {"GET", "/analytics", "", none, 400, "timestamp"},
         {"GET", a + "timestamp=x", "", none, 400, "timestamp"},
         {"GET", a + "timestamp=0", "", none, 400, "retention"},
         {"GET", "/analytics/perworker", "", none, 400, "timestamp"},
@@ -192,7 +191,7 @@ std::vector<row> malformed() {
         {"GET", "/frequency?key=none&value=1&window=5", "", none, 404, "Key not found"},
         {"GET", "/topk?window=5", "", none, 400, "Missing key or window"},
         {"GET", "/topk?key=kept&k=0&window=5", "", none, 400, "k"},
-        {"GET", "/topk?key=kept&k=33&window=5", "", none, 400, "32"},
+        {"GET", "/topk?key=kept&k=101&window=5", "", none, 400, "100"},
         {"GET", "/keys?limit=0", "", none, 400, "limit"},
         {"GET", "/keys?limit=x", "", none, 400, "limit"},
         {"DELETE", "/keys/none", "", none, 404, "Key not found"},
@@ -200,7 +199,8 @@ std::vector<row> malformed() {
         {"DELETE", "/keys/%f", "", none, 400, "%f"},
         // Neither.
         {"GET", "/nothing", "", none, 404, "/nothing"},
-        {"GET", "/", "", none, 404, "/"},
+        {"POST", "/", "{}", json, 405, "GET"},
+        {"GET", "//", "", none, 404, "//"},
         {"GET", "/analytics/", "", none, 404, "/analytics/"},
         {"GET", "/Analytics?timestamp=1", "", none, 404, "Analytics"},
         {"DELETE", "/keys/", "", none, 404, "/keys/"},
@@ -338,11 +338,8 @@ TEST_CASE("A body beyond --max-body is refused, however it is announced") {
     CHECK(post_json(shared(), "/samples", fits).status == 200);
 }
 
-TEST_CASE("Compressed bodies are refused and answers are never compressed") {
-    CHECK(ask(shared(), "POST", "/samples", "xxxx", "Content-Encoding: gzip\r\nContent-Type: application/json\r\n")
-              .status == 415);
-    const reply r = get(shared(), "/openapi.yaml", "Accept-Encoding: gzip, br\r\nRange: bytes=0-3\r\n");
+TEST_CASE("Ranges are not for what is made anew for every request") {
+    const reply r = get(shared(), "/openapi.yaml", "Range: bytes=0-3\r\n");
     CHECK(r.status == 200);
-    CHECK(r.header("content-encoding").empty());
     CHECK(r.body.size() > 1000);
 }

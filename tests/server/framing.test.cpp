@@ -30,7 +30,7 @@ TEST_CASE("A head is found wherever it is cut") {
     }
 }
 
-TEST_CASE("What matters for framing is read, and only what endpoints need is passed on") {
+TEST_CASE("What matters for framing is read, and of the other fields those that endpoints need") {
     request_head head;
     CHECK_FALSE(
         read("POST /x?y=1 HTTP/1.1\r\nhOST: a\r\nCONTENT-LENGTH:  12 \r\nExpect: 100-Continue\r\n"
@@ -42,7 +42,9 @@ TEST_CASE("What matters for framing is read, and only what endpoints need is pas
     CHECK(head.expects_continue);
     CHECK(head.keep_alive);
     CHECK_FALSE(head.chunked);
-    CHECK(head.passed_on == "Content-Type: application/json\r\nX-Request-Id: 7\r\n");
+    CHECK(head.content_type == "application/json");
+    CHECK(head.request_id == "7");
+    CHECK_FALSE(head.authorization);
     CHECK_FALSE(read("GET / HTTP/1.1\r\nHost: h\r\nConnection: foo, Close\r\n\r\n", head));
     CHECK_FALSE(head.keep_alive);
     CHECK(head.content_length == 0);
@@ -50,7 +52,27 @@ TEST_CASE("What matters for framing is read, and only what endpoints need is pas
     CHECK(head.keep_alive);
     CHECK_FALSE(read("GET http://h:80/p?q HTTP/1.1\r\nHost: h:80\r\nContent-Encoding: br\r\n\r\n", head));
     CHECK(head.target == "/p?q");
-    CHECK(head.encoded);
+    CHECK(head.content_encoding == "br");
+    CHECK_FALSE(head.content_type);
+}
+
+TEST_CASE("Lists may come in several lines, other fields that endpoints need come once and exactly as sent") {
+    request_head head;
+    CHECK_FALSE(read("GET / HTTP/1.1\r\nHost: h\r\nAccept: a/b\r\naccept:c/d\r\nAccept-Encoding: br\r\n"
+                     "Content-Encoding: gzip\r\nContent-Encoding: gzip\r\nAccept-Encoding: gzip\r\n"
+                     "Authorization:\t Bearer a%41+b \r\nIdempotency-Key:\r\n\r\n",
+                     head));
+    CHECK(head.accept == "a/b, c/d");
+    CHECK(head.accept_encoding == "br, gzip");
+    CHECK(head.content_encoding == "gzip, gzip");
+    CHECK(head.authorization == "Bearer a%41+b");
+    CHECK(head.idempotency_key == "");
+    for (const std::string name : {"Authorization", "Content-Type", "Idempotency-Key", "X-Request-Id"}) {
+        const auto error = read("GET / HTTP/1.1\r\nHost: h\r\n" + name + ": a\r\n" + name + ": a\r\n\r\n", head);
+        REQUIRE(error);
+        CHECK(error->status == 400);
+        CHECK(error->message == name + " is given twice");
+    }
 }
 
 TEST_CASE("A head of which two readers could think differently is refused") {

@@ -4,6 +4,8 @@
 #include "support/client.hpp"
 #include "support/process.hpp"
 
+#include <qsketch/tdigest.hpp>
+
 #include <fstream>
 #include <map>
 #include <set>
@@ -68,18 +70,45 @@ TEST_CASE("The route table, the OpenAPI document and the requests of this test n
         {"GET /topk", "/topk?key=k&window=60", 200},
         {"GET /keys", "/keys", 200},
         {"DELETE /keys/{key}", "/keys/k", 204},
+        {"POST /metrics", "/metrics", 200},
+        {"POST /insert", "/insert", 200},
+        {"GET /aggregate", "/aggregate?metric=m&window=1h", 200},
+        {"POST /compute", "/compute", 200},
+        {"PUT /v1/sketches/{key}/merge", "/v1/sketches/s/merge", 200},
+        {"GET /v1/sketches/{key}", "/v1/sketches/s?window=60", 200},
+        {"POST /api/traffic", "/api/traffic", 201},
+        {"POST /api/traffic/{request_id}", "/api/traffic/2", 201},
+        {"PUT /api/traffic/{request_id}", "/api/traffic/1", 200},
+        {"GET /api/traffic/daily/{user_id}", "/api/traffic/daily/1", 200},
+        {"GET /api/traffic/pages", "/api/traffic/pages", 200},
         {"GET /health", "/health", 200},
+        {"GET /metrics", "/metrics", 200},
         {"GET /livez", "/livez", 200},
         {"GET /readyz", "/readyz", 200},
         {"GET /openapi.yaml", "/openapi.yaml", 200},
+        {"GET /", "/", 200},
+    };
+    const std::string view = R"({"user_id":1,"page_url":"/","created_at":)" + std::to_string(now_ms());
+    qsketch::tdigest<> digest;
+    digest.add(1);
+    const auto image = digest.serialize();
+    const std::map<std::string, std::string> bodies = {
+        {"POST /samples", R"({"key":"k","value":1})"},
+        {"POST /api/traffic", view + R"(,"request_id":1})"},
+        {"POST /api/traffic/{request_id}", view + "}"},
+        {"PUT /api/traffic/{request_id}", view + "}"},
+        {"POST /metrics", R"({"key":"m","value":1})"},
+        {"POST /insert", R"({"partition_key":"m","value":1})"},
+        {"POST /compute", R"({"metric":"m"})"},
+        {"PUT /v1/sketches/{key}/merge", {reinterpret_cast<const char*>(image.data()), image.size()}},
     };
     std::set<std::string> called;
     for (const call& c : calls) {
         INFO(c.route);
         called.insert(c.route);
         const std::string method = c.route.substr(0, c.route.find(' '));
-        const std::string body = c.route == "POST /samples" ? R"({"key":"k","value":1})" : "";
-        CHECK(ask(s.port(), method, c.target, body).status == c.status);
+        const auto body = bodies.find(c.route);
+        CHECK(ask(s.port(), method, c.target, body == bodies.end() ? "" : body->second).status == c.status);
     }
     const std::string yaml = get(s.port(), "/openapi.yaml").body;
     CHECK(yaml == file_text(QSKETCH_OPENAPI_FILE));

@@ -95,7 +95,8 @@ private:
     std::vector<double> values_;
 };
 
-/// exact_quantiles that also merges many at once, as tdigest does; `many_merges` counts how often that was used.
+/// exact_quantiles that also merges many at once, as tdigest does; `many_merges` counts how often that was used, and
+/// `most_parts` is the largest number of sketches that were merged so.
 class exact_quantiles_at_once : public exact_quantiles {
 public:
     using exact_quantiles::exact_quantiles;
@@ -106,6 +107,7 @@ public:
     void merge(std::span<const exact_quantiles_at_once* const> others) {
         for (const auto* other : others) merge(*other);
         ++many_merges;
+        most_parts = (std::max)(most_parts, others.size());
     }
 
     [[nodiscard]] static exact_quantiles_at_once deserialize(std::span<const std::byte> image) {
@@ -117,6 +119,37 @@ public:
     }
 
     int many_merges = 0;
+    std::size_t most_parts = 0;
+};
+
+/// A plain counter, as a sketch.
+class exact_count {
+public:
+    void add(std::uint64_t n = 1) noexcept { count_ += n; }
+    void merge(const exact_count& other) noexcept { count_ += other.count_; }
+    [[nodiscard]] bool compatible(const exact_count&) const noexcept { return true; }
+    void clear() noexcept { count_ = 0; }
+    [[nodiscard]] bool empty() const noexcept { return count_ == 0; }
+    friend bool operator==(const exact_count&, const exact_count&) = default;
+    [[nodiscard]] std::uint64_t count() const noexcept { return count_; }
+    [[nodiscard]] std::size_t memory_bytes() const noexcept { return sizeof *this; }
+    [[nodiscard]] std::vector<std::byte> serialize() const {
+        qsketch::detail::image_writer out(kind, {}, 8);
+        out.put(count_);
+        return std::move(out).finish();
+    }
+    [[nodiscard]] static exact_count deserialize(std::span<const std::byte> image) {
+        qsketch::detail::image_reader in(image, kind, "exact_count");
+        exact_count result;
+        result.count_ = in.take<std::uint64_t>();
+        in.expect_end();
+        return result;
+    }
+
+private:
+    static constexpr auto kind = static_cast<qsketch::detail::image_kind>(251);
+
+    std::uint64_t count_ = 0;
 };
 
 } // namespace support

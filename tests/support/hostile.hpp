@@ -65,8 +65,8 @@ std::optional<Sketch> read_and_exercise(std::span<const std::byte> image) {
         try {
             traits::require_sane(asked);
         } catch (const qsketch::incompatible_error&) {
-            // The slots of a window may be too full to be merged into one answer.
-            require(is_window<Sketch>, "questions do not throw");
+            // The parts may be too full to be merged into one answer.
+            require(merges_to_answer<Sketch>, "questions do not throw");
         }
     };
     question(s);

@@ -37,6 +37,7 @@ inline void require(bool holds, const char* what) {
 /// strangers()       empty sketches that make() is not compatible with
 /// event(key)        what to add for a key
 /// merge_associates  any tree of merges leads to one state; merge_adds_up: to that of a sketch that was told everything
+/// batch_is_singles  a batch leads to the state that its members one by one lead to; true if not said
 /// require_close     what else a and b, sketches of the same events, owe each other
 /// require_sane      what every answer of any sketch must be
 template <class Sketch>
@@ -213,28 +214,20 @@ struct sketch_case<qsketch::log_histogram<Counter>> {
     }
 };
 
-template <class Inner, class Clock>
-struct sketch_case<qsketch::sliding_window<Inner, Clock>> {
-    using sketch = qsketch::sliding_window<Inner, Clock>;
+/// What both kinds of window share; events fall into one of five slots around the epoch, and none is ever too old.
+template <class Window, class Inner>
+struct window_case {
     using inner_case = sketch_case<Inner>;
-    using duration = typename sketch::duration;
-    using time_point = typename sketch::time_point;
+    using duration = typename Window::duration;
+    using time_point = typename Window::time_point;
     static constexpr bool merge_associates = inner_case::merge_associates;
     static constexpr bool merge_adds_up = inner_case::merge_adds_up;
     static constexpr duration slot = std::chrono::seconds(10);
 
-    static std::string name() { return "window_of_" + inner_case::name(); }
-    static sketch make() { return sketch(slot, 8, inner_case::make()); }
-    static std::vector<sketch> strangers() {
-        std::vector<sketch> result{sketch(slot * 2, 8, inner_case::make()), sketch(slot, 9, inner_case::make())};
-        for (const auto& inner : inner_case::strangers()) result.push_back(sketch(slot, 8, inner));
-        return result;
-    }
     static auto event(std::uint64_t key) { return inner_case::event(key); }
-    /// One of five slots around the epoch: no event is ever too old.
     static time_point when(std::uint64_t key) { return time_point(slot * (static_cast<std::int64_t>(key % 5) - 2)); }
 
-    static void require_close(const sketch& a, const sketch& b) {
+    static void require_close(const Window& a, const Window& b) {
         for (const auto now : {when(0), when(2), when(4)})
             for (std::int64_t length = 1; length < 9; length += 3) {
                 const auto one = a.query(slot * length, now);
@@ -245,15 +238,112 @@ struct sketch_case<qsketch::sliding_window<Inner, Clock>> {
             }
     }
 
-    static void require_sane(const sketch& s) {
+    static void require_sane(const Window& w) {
         for (const auto now : {(time_point::min)(), when(0), when(4), (time_point::max)()})
             for (const auto length : {duration(1), slot * 3, (duration::max)()}) {
-                const auto answer = s.query(length, now);
+                const auto answer = w.query(length, now);
                 require(answer.from <= answer.to, "answer.from <= answer.to");
-                require(now <= answer.to, "now <= answer.to");
                 inner_case::require_sane(answer.sketch);
             }
-        if (s.empty()) require(s.dropped_late() == 0, "s.dropped_late() == 0");
+        if (w.empty()) require(w.dropped_late() == 0, "w.dropped_late() == 0");
+    }
+};
+
+template <class Inner, class Clock>
+struct sketch_case<qsketch::sliding_window<Inner, Clock>> : window_case<qsketch::sliding_window<Inner, Clock>, Inner> {
+    using sketch = qsketch::sliding_window<Inner, Clock>;
+    using base = window_case<sketch, Inner>;
+    using base::slot;
+
+    static std::string name() { return "window_of_" + base::inner_case::name(); }
+    static sketch make() { return sketch(slot, 8, base::inner_case::make()); }
+    static std::vector<sketch> strangers() {
+        std::vector<sketch> result{sketch(slot * 2, 8, base::inner_case::make()),
+                                   sketch(slot, 9, base::inner_case::make())};
+        for (const auto& inner : base::inner_case::strangers()) result.push_back(sketch(slot, 8, inner));
+        return result;
+    }
+    static void require_sane(const sketch& s) {
+        base::require_sane(s);
+        for (const auto now : {base::when(0), base::when(4), (base::time_point::max)()})
+            require(now <= s.query(slot, now).to, "now <= s.query(slot, now).to");
+    }
+};
+
+template <class Inner, class Clock>
+struct sketch_case<qsketch::exp_window<Inner, Clock>> : window_case<qsketch::exp_window<Inner, Clock>, Inner> {
+    using sketch = qsketch::exp_window<Inner, Clock>;
+    using base = window_case<sketch, Inner>;
+    using base::slot;
+
+    /// Old buckets are compacted, where sketches can be, as late events make them grow.
+    static constexpr bool batch_is_singles = base::merge_associates;
+
+    static std::string name() { return "exp_window_of_" + base::inner_case::name(); }
+    static sketch make() { return sketch(sketch::exponential(slot, 5, slot * 35), base::inner_case::make()); }
+    static std::vector<sketch> strangers() {
+        std::vector<sketch> result{sketch(sketch::exponential(slot, 4, slot * 35), base::inner_case::make()),
+                                   sketch(sketch::exponential(slot * 2, 5, slot * 35), base::inner_case::make()),
+                                   sketch(sketch::exponential(slot, 5, slot * 34), base::inner_case::make())};
+        for (const auto& inner : base::inner_case::strangers())
+            result.push_back(sketch(sketch::exponential(slot, 5, slot * 35), inner));
+        return result;
+    }
+};
+
+template <class Sketch>
+void add(Sketch& s, std::span<const std::uint64_t> events);
+
+template <class Inner>
+struct sketch_case<qsketch::replica_set<Inner>> {
+    using sketch = qsketch::replica_set<Inner>;
+    using inner_case = sketch_case<Inner>;
+    static constexpr bool merge_associates = true;
+    static constexpr bool merge_adds_up = false;
+
+    static std::string name() { return "replicas_of_" + inner_case::name(); }
+    static sketch make() { return sketch(inner_case::make()); }
+    static std::vector<sketch> strangers() {
+        std::vector<sketch> result;
+        for (const auto& inner : inner_case::strangers()) {
+            try {
+                result.push_back(sketch(inner));
+            } catch (const std::invalid_argument&) { // a hash of its own
+            }
+        }
+        return result;
+    }
+
+    /// Each of ten replicas counts a tenth of the keys, and sends one new state for all of them.
+    static void add(sketch& s, std::span<const std::uint64_t> events) {
+        for (std::uint64_t place = 0; place < 10; ++place) {
+            std::vector<std::uint64_t> own;
+            for (const auto key : events)
+                if (key % 10 == place) own.push_back(key);
+            if (own.empty()) continue;
+            const std::string node = "node " + std::to_string(place / 2);
+            sketch blank = s;
+            blank.clear();
+            Inner state = blank.fold();
+            std::uint64_t sequence = 0;
+            for (const auto& r : s.replicas())
+                if (r.node == node && r.incarnation == place % 2) {
+                    state = r.state();
+                    sequence = r.sequence;
+                }
+            support::add(state, own);
+            s.put(node, place % 2, sequence + own.size(), state);
+        }
+    }
+
+    static void require_close(const sketch& a, const sketch& b) {
+        require(a.replicas().size() == b.replicas().size(), "a.replicas().size() == b.replicas().size()");
+        require(a.nodes() == b.nodes(), "a.nodes() == b.nodes()");
+    }
+
+    static void require_sane(const sketch& s) {
+        inner_case::require_sane(s.fold());
+        require(s.empty() == s.nodes().empty(), "s.empty() == s.nodes().empty()");
     }
 };
 
@@ -262,7 +352,9 @@ using sketch_types =
                qsketch::hyperloglog<std::string_view>, qsketch::ultraloglog<std::uint64_t>,
                qsketch::count_min<std::uint64_t>, qsketch::count_min<std::uint64_t, qsketch::conservative>,
                qsketch::top_k<std::uint64_t>, qsketch::sliding_window<qsketch::tdigest<>>,
-               qsketch::sliding_window<qsketch::hyperloglog<std::uint64_t>>, qsketch::log_histogram<>>;
+               qsketch::sliding_window<qsketch::hyperloglog<std::uint64_t>>, qsketch::log_histogram<>,
+               qsketch::exp_window<qsketch::tdigest<>>, qsketch::exp_window<qsketch::hyperloglog<std::uint64_t>>,
+               qsketch::replica_set<qsketch::tdigest<>>, qsketch::replica_set<qsketch::hyperloglog<std::uint64_t>>>;
 
 /// The index of a sketch in a list of types.
 template <class Sketch, class First, class... Others>
@@ -277,36 +369,63 @@ template <class Sketch>
 constexpr bool is_window = false;
 template <class Inner, class Clock>
 constexpr bool is_window<qsketch::sliding_window<Inner, Clock>> = true;
+template <class Inner, class Clock>
+constexpr bool is_window<qsketch::exp_window<Inner, Clock>> = true;
+
+/// Sketches whose answers are merges, which may find too much to count.
+template <class Sketch>
+constexpr bool merges_to_answer = is_window<Sketch>;
+template <class Inner>
+constexpr bool merges_to_answer<qsketch::replica_set<Inner>> = true;
 
 using keys = std::span<const std::uint64_t>;
+
+/// Whose case says how it is told of events; others have an add() of their own.
+template <class Sketch>
+concept told_by_case = requires(Sketch& s, keys events) {
+    sketch_case<Sketch>::add(s, events);
+};
+
+template <class... Sketches>
+auto without_told_by_case(std::tuple<Sketches...>*)
+    -> decltype(std::tuple_cat(std::declval<std::conditional_t<told_by_case<Sketches>, std::tuple<>, std::tuple<Sketches>>>()...));
+/// All sketches that are told of events by an add() or add_at() of their own.
+using added_to_types = decltype(without_told_by_case(static_cast<sketch_types*>(nullptr)));
 
 /// One by one.
 template <class Sketch>
 void add(Sketch& s, keys events) {
     using traits = sketch_case<Sketch>;
-    for (const auto key : events)
-        if constexpr (is_window<Sketch>)
-            s.add_at(traits::when(key), traits::event(key));
-        else
-            s.add(traits::event(key));
+    if constexpr (told_by_case<Sketch>)
+        traits::add(s, events);
+    else
+        for (const auto key : events)
+            if constexpr (is_window<Sketch>)
+                s.add_at(traits::when(key), traits::event(key));
+            else
+                s.add(traits::event(key));
 }
 
 /// All at once; in a window all of one slot at once.
 template <class Sketch>
 void add_batch(Sketch& s, keys events) {
     using traits = sketch_case<Sketch>;
-    using event = decltype(traits::event(0));
-    using element = std::conditional_t<std::same_as<event, std::string>, std::string_view, event>;
-    const std::uint64_t groups = is_window<Sketch> ? 5 : 1;
-    for (std::uint64_t group = 0; group < groups; ++group) {
-        std::vector<event> owned;
-        for (const auto key : events)
-            if (key % groups == group) owned.push_back(traits::event(key));
-        const std::vector<element> batch(owned.begin(), owned.end());
-        if constexpr (is_window<Sketch>)
-            s.add_at(traits::when(group), std::span<const element>(batch));
-        else
-            s.add(std::span<const element>(batch));
+    if constexpr (told_by_case<Sketch>) {
+        traits::add(s, events);
+    } else {
+        using event = decltype(traits::event(0));
+        using element = std::conditional_t<std::same_as<event, std::string>, std::string_view, event>;
+        const std::uint64_t groups = is_window<Sketch> ? 5 : 1;
+        for (std::uint64_t group = 0; group < groups; ++group) {
+            std::vector<event> owned;
+            for (const auto key : events)
+                if (key % groups == group) owned.push_back(traits::event(key));
+            const std::vector<element> batch(owned.begin(), owned.end());
+            if constexpr (is_window<Sketch>)
+                s.add_at(traits::when(group), std::span<const element>(batch));
+            else
+                s.add(std::span<const element>(batch));
+        }
     }
 }
 

@@ -35,7 +35,7 @@ constexpr std::size_t max_user_bytes = 1024;
 [[nodiscard]] visit visit_of(application& app, const request& rq, std::int64_t slice) {
     const std::string& user = rq.required("user");
     if (auto wrong = user_problem(user)) throw invalid_fields(*std::move(wrong));
-    return {slice, app.audience->pseudonym(slice, user), is_click(rq)};
+    return {slice, app.audience.pseudonym(slice, user), is_click(rq)};
 }
 
 [[nodiscard]] std::int64_t slice_of_time(application& app, const request& rq, bool counting) {
@@ -65,9 +65,16 @@ constexpr std::size_t max_user_bytes = 1024;
             return problem{"type",
                            type.absent() ? "is required" : R"(must be "click" or "impression", got )" + type.shown()};
         const std::int64_t slice = slices.slice_of(at);
-        visits.push_back({slice, app.audience->pseudonym(slice, user.text), type.text == "click"});
+        visits.push_back({slice, app.audience.pseudonym(slice, user.text), type.text == "click"});
         return {};
     });
+}
+
+void count(application& app, const request& rq, std::span<visit> visits, const answer* acknowledged = nullptr) {
+    changes counted;
+    app.audience.stage(visits, counted);
+    app.commit(rq, std::move(counted), acknowledged);
+    app.ingested.visits += visits.size();
 }
 
 [[nodiscard]] std::string figures_text(const slice_figures& f) {
@@ -102,23 +109,26 @@ answer post_analytics(application& app, const request& rq) {
         if (rq.parameter(name) == nullptr) continue;
         if (!rq.body.empty()) throw malformed_request("the event is either in the query or in the body, not in both");
         visit counted = visit_of(app, rq, slice_of_time(app, rq, true));
-        app.audience->count({&counted, 1});
-        return empty_answer(202);
+        answer out = empty_answer(202);
+        count(app, rq, {&counted, 1}, &out);
+        return out;
     }
     std::vector<visit> visits;
     const event_report report = read_visits(app, rq, visits);
-    app.audience->count(visits);
-    return report.batch ? report.to_answer() : empty_answer(202);
+    answer out = report.batch ? report.to_answer() : empty_answer(202);
+    count(app, rq, visits, &out);
+    return out;
 }
 
 answer get_analytics(application& app, const request& rq) {
+    if (rq.parameter("timestamp") == nullptr) return get_average(app, rq);
     const std::int64_t slice = slice_of_time(app, rq, false);
-    return figures_answer(app, rq, app.audience->figures(slice));
+    return figures_answer(app, rq, app.audience.figures(slice));
 }
 
 answer get_per_worker(application& app, const request& rq) {
     const std::int64_t slice = slice_of_time(app, rq, false);
-    const slice_figures f = app.audience->figures(slice);
+    const slice_figures f = app.audience.figures(slice);
     if (!rq.wants_json()) return text_answer(200, fmt::format("node,{}\n{}", app.opts.node_id, figures_text(f)));
     return json_answer(200, fmt::format(R"({{"nodes":[{{"node":{},"figures":{}}}]}})", json_string(app.opts.node_id),
                                         figures_json(app.slices(), f)));
@@ -126,7 +136,7 @@ answer get_per_worker(application& app, const request& rq) {
 
 answer get_all_slices(application& app, const request& rq) {
     if (rq.parameter("timestamp") != nullptr) (void)slice_of_time(app, rq, false);
-    const std::vector<slice_figures> all = app.audience->all();
+    const std::vector<slice_figures> all = app.audience.all();
     const slicing slices = app.slices();
     std::string text;
     std::string json;
@@ -142,13 +152,13 @@ answer get_all_slices(application& app, const request& rq) {
 
 answer post_worker(application& app, const request& rq) {
     visit counted = visit_of(app, rq, slice_of_id(app, rq));
-    app.audience->count({&counted, 1});
-    return figures_answer(app, rq, app.audience->figures(counted.slice), 202);
+    count(app, rq, {&counted, 1});
+    return figures_answer(app, rq, app.audience.figures(counted.slice), 202);
 }
 
 answer get_worker(application& app, const request& rq) {
     const std::int64_t slice = slice_of_id(app, rq);
-    return figures_answer(app, rq, app.audience->figures(slice));
+    return figures_answer(app, rq, app.audience.figures(slice));
 }
 
 } // namespace qsketch_server

@@ -1,6 +1,8 @@
+#include "api/samples.hpp"
 #include "application.hpp"
 #include "domain/text.hpp"
 #include "http/events.hpp"
+#include "http/lists.hpp"
 #include "routes.hpp"
 
 #include <fmt/format.h>
@@ -8,77 +10,30 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <unordered_map>
 
 // Family B: quantiles over sliding windows.
 namespace qsketch_server {
 namespace {
 
-constexpr std::size_t max_key_bytes = 256;
 constexpr std::size_t max_quantiles = 100;
-
-[[nodiscard]] std::optional<problem> key_problem(std::string_view key) {
-    if (!key.empty() && key.size() <= max_key_bytes && is_utf8(key) && !has_control_characters(key)) return {};
-    return problem{"key", fmt::format("must be 1 to {} bytes of UTF-8 without control characters, got {}",
-                                      max_key_bytes, in_quotes(key))};
-}
-
-/// The samples of a body by key, each with the line it came from.
-struct sample_batch {
-    struct group {
-        keyed_samples samples;
-        std::vector<std::uint64_t> lines;
-    };
-    std::vector<group> groups;
-    std::unordered_map<std::string, std::size_t> index;
-    std::size_t latest = 0;
-
-    void add(std::uint64_t line, std::string_view key, sample s) {
-        if (latest >= groups.size() || groups[latest].samples.key != key) { // the same key often comes in a row
-            const auto [at, fresh] = index.try_emplace(std::string(key), groups.size());
-            if (fresh) groups.push_back({{at->first, {}}, {}});
-            latest = at->second;
-        }
-        groups[latest].samples.samples.push_back(s);
-        groups[latest].lines.push_back(line);
-    }
-};
+constexpr std::int64_t most_top = 100;
 
 [[nodiscard]] event_report read_samples(application& app, const request& rq, sample_batch& batch) {
     static constexpr std::array<std::string_view, 3> names = {"key", "value", "timestamp"};
     const acceptable_times times = app.sample_times();
     const instant now = app.now();
-    return read_events(
-        rq, names, [&](std::uint64_t line, std::span<const json_value> fields) -> std::optional<problem> {
-            const json_value& key = fields[0];
-            const json_value& value = fields[1];
-            if (key.is != json_value::kind::text)
-                return problem{"key", key.absent() ? "is required" : "must be a string, got " + key.shown()};
-            if (auto wrong = key_problem(key.text)) return wrong;
-            if (value.is != json_value::kind::integer && value.is != json_value::kind::number)
-                return problem{"value", value.absent() ? "is required" : "must be a finite number, got " + value.shown()};
-            instant at = now;
-            if (!fields[2].absent())
-                if (auto wrong = read_time("timestamp", fields[2], times, at)) return wrong;
-            batch.add(line, key.text, {at, value.number});
-            return {};
-        });
-}
-
-[[nodiscard]] std::string no_room(const application& app) {
-    return fmt::format("no room for another key: --max-series={} are held", app.opts.max_series);
-}
-
-/// Stores the groups; those of keys there is no room for become rejected lines.
-void store_samples(application& app, sample_batch& batch, event_report& report) {
-    for (auto& group : batch.groups) {
-        if (app.series->add(group.samples)) continue;
-        if (!report.batch) throw too_many_series(no_room(app));
-        for (const std::uint64_t line : group.lines) {
-            --report.accepted;
-            report.reject(line, {"key", no_room(app)});
-        }
-    }
+    return read_events(rq, names,
+                       [&](std::uint64_t line, std::span<const json_value> fields) -> std::optional<problem> {
+                           const json_value& key = fields[0];
+                           if (auto wrong = text_problem("key", key)) return wrong;
+                           if (auto wrong = key_problem(key.text)) return wrong;
+                           if (auto wrong = number_problem("value", fields[1])) return wrong;
+                           instant at = now;
+                           if (!fields[2].absent())
+                               if (auto wrong = read_time("timestamp", fields[2], times, at)) return wrong;
+                           batch.add(line, key.text, at, fields[1].number);
+                           return {};
+                       });
 }
 
 /// Throws the sentence that family B's clients know, if one of the parameters is missing.
@@ -94,14 +49,8 @@ void require(const request& rq, std::initializer_list<std::string_view> names) {
 }
 
 /// The samples of ?key=&window=.
-[[nodiscard]] window_view window_of(const application& app, const request& rq) {
-    const std::string& key = rq.required("key");
-    if (auto wrong = key_problem(key)) throw invalid_fields(*std::move(wrong));
-    const std::chrono::seconds length(
-        whole_number("window", rq.required("window"), 1, app.opts.window_retention.count()));
-    auto found = app.series->window(key, length, app.now());
-    if (!found) throw not_found("Key not found");
-    return *std::move(found);
+[[nodiscard]] sample_answer window_of(application& app, const request& rq) {
+    return samples_of(app, rq, rq.required("key"));
 }
 
 struct quantile_list {
@@ -111,12 +60,7 @@ struct quantile_list {
 
 [[nodiscard]] quantile_list quantiles_of(const request& rq) {
     quantile_list out;
-    std::string_view rest = rq.required("q");
-    for (bool more = true; more;) {
-        const std::size_t comma = (std::min)(rest.find(','), rest.size());
-        const std::string_view name = rest.substr(0, comma);
-        more = comma < rest.size();
-        rest.remove_prefix(more ? comma + 1 : comma);
+    for (const std::string_view name : comma_separated(rq.required("q"))) {
         const double q = finite_number("q", name);
         if (!(q >= 0 && q <= 1)) throw invalid_fields(problem{"q", "must be from 0 to 1, got " + in_quotes(name)});
         if (std::find(out.names.begin(), out.names.end(), name) != out.names.end()) continue;
@@ -136,7 +80,7 @@ struct quantile_list {
 }
 
 /// `,"count":n`, and with &detail=1 what else is known of the window.
-[[nodiscard]] std::string count_json(const window_view& window, const qsketch::tdigest<>& digest, bool detail) {
+[[nodiscard]] std::string count_json(const sample_answer& window, const qsketch::tdigest<>& digest, bool detail) {
     std::string out = fmt::format(R"(,"count":{})", digest.count());
     if (detail)
         out += fmt::format(R"(,"covered":{{"from":"{}","to":"{}"}},"min":{},"max":{})", iso_time(window.from),
@@ -147,9 +91,11 @@ struct quantile_list {
 } // namespace
 
 answer post_samples(application& app, const request& rq) {
-    sample_batch batch;
+    sample_batch batch(app.names);
     event_report report = read_samples(app, rq, batch);
-    store_samples(app, batch, report);
+    store(app, rq, std::move(batch), report, "key",
+          [&](changes& to, const auto& samples) { return app.samples.stage(to, samples); });
+    app.ingested.samples += report.accepted;
     if (report.batch) return report.to_answer();
     return json_answer(200, fmt::format(R"({{"ack":true,"ingestedAt":{}}})", app.now().time_since_epoch().count()));
 }
@@ -158,8 +104,8 @@ answer get_quantile(application& app, const request& rq) {
     require(rq, {"key", "q", "window"});
     const quantile_list qs = quantiles_of(rq);
     const bool detail = detail_of(rq);
-    const window_view window = window_of(app, rq);
-    const qsketch::tdigest<> digest = window.samples.digest();
+    const sample_answer window = window_of(app, rq);
+    const qsketch::tdigest<> digest = window.sketch.digest();
     std::vector<double> estimates(qs.values.size());
     digest.quantiles(qs.values, estimates);
     const std::string count = count_json(window, digest, detail);
@@ -175,8 +121,8 @@ answer get_cdf(application& app, const request& rq) {
     require(rq, {"key", "value", "window"});
     const double value = finite_number("value", rq.required("value"));
     const bool detail = detail_of(rq);
-    const window_view window = window_of(app, rq);
-    const qsketch::tdigest<> digest = window.samples.digest();
+    const sample_answer window = window_of(app, rq);
+    const qsketch::tdigest<> digest = window.sketch.digest();
     return json_answer(
         200, fmt::format(R"({{"rank":{}{}}})", json_number(digest.cdf(value)), count_json(window, digest, detail)));
 }
@@ -184,24 +130,24 @@ answer get_cdf(application& app, const request& rq) {
 answer get_frequency(application& app, const request& rq) {
     require(rq, {"key", "value", "window"});
     const double value = finite_number("value", rq.required("value"));
-    const auto top = window_of(app, rq).samples.top();
-    const std::uint64_t estimate = top.upper(value); // as Count-Min's: never below the truth
+    const value_frequencies values = window_of(app, rq).sketch.frequencies();
+    const std::uint64_t estimate = values.upper(value); // as Count-Min's: never below the truth
     return json_answer(200, fmt::format(R"({{"estimate":{},"error_bound":{},"confidence":0.99}})", estimate,
-                                        estimate - top.lower(value)));
+                                        estimate - values.lower(value)));
 }
 
 answer get_topk(application& app, const request& rq) {
     require(rq, {"key", "window"});
     const std::string* const k = rq.parameter("k");
-    const std::int64_t wanted = k == nullptr ? 10 : whole_number("k", *k, 1, sample_sketch::top_size);
-    const auto top = window_of(app, rq).samples.top();
-    auto items = top.items();
+    const std::int64_t wanted = k == nullptr ? 10 : whole_number("k", *k, 1, most_top);
+    const value_frequencies values = window_of(app, rq).sketch.frequencies();
+    auto items = values.items();
     items.resize((std::min)(items.size(), static_cast<std::size_t>(wanted)));
     std::string list;
     for (const auto& item : items)
         list += fmt::format(R"({}{{"value":{},"lower":{},"upper":{}}})", list.empty() ? "" : ",", json_number(item.key),
                             item.lower, item.upper);
-    return json_answer(200, fmt::format(R"({{"topk":[{}],"count":{}}})", list, top.total()));
+    return json_answer(200, fmt::format(R"({{"topk":[{}],"count":{}}})", list, values.count()));
 }
 
 answer get_keys(application& app, const request& rq) {
@@ -209,7 +155,7 @@ answer get_keys(application& app, const request& rq) {
     const std::string* const prefix = rq.parameter("prefix");
     const std::string* const after = rq.parameter("after");
     const auto wanted = static_cast<std::size_t>(limit == nullptr ? 100 : whole_number("limit", *limit, 1, 10000));
-    auto keys = app.series->keys(prefix ? *prefix : "", after ? *after : "", wanted + 1);
+    auto keys = app.samples.names(prefix ? *prefix : "", after ? *after : "", wanted + 1);
     const bool more = keys.size() > wanted;
     if (more) keys.pop_back();
     std::string list;
@@ -220,7 +166,9 @@ answer get_keys(application& app, const request& rq) {
 
 answer delete_key(application& app, const request& rq) {
     if (auto wrong = key_problem(rq.path_rest)) throw invalid_fields(*std::move(wrong));
-    if (!app.series->erase(rq.path_rest)) throw not_found("Key not found");
+    changes erased;
+    if (!app.samples.stage_erase(erased, rq.path_rest)) throw not_found("Key not found");
+    app.commit(rq, std::move(erased));
     return empty_answer(204);
 }
 

@@ -126,7 +126,7 @@ std::optional<std::string> acceptable_times::objection(instant t) const {
         return fmt::format("must not be older than {} allows ({}), got {}", retention, iso_time(oldest), iso_time(t));
     }
     if (t > newest)
-        return fmt::format("must not be later than 5 minutes from now ({}), got {}", iso_time(newest), iso_time(t));
+        return fmt::format("must not be later than {} from now ({}), got {}", ahead, iso_time(newest), iso_time(t));
     return {};
 }
 

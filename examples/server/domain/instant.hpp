@@ -16,6 +16,16 @@ using instant = std::chrono::sys_time<std::chrono::milliseconds>;
 /// Where "now" comes from; tests bring their own.
 using wall_clock = std::function<instant()>;
 
+/// For qsketch::sliding_window, with slots that begin on whole milliseconds.
+struct window_clock {
+    using duration = std::chrono::milliseconds;
+    using rep = duration::rep;
+    using period = duration::period;
+    using time_point = instant;
+    static constexpr bool is_steady = false;
+    static time_point now() { return std::chrono::floor<duration>(std::chrono::system_clock::now()); }
+};
+
 /// What a timestamp has to look like, for error messages.
 inline constexpr std::string_view instant_rule =
     "must be epoch milliseconds or an ISO 8601 time such as 2024-01-20T15:30:00Z, in the years 1970 to 9999";
@@ -38,6 +48,7 @@ struct acceptable_times {
     instant newest;
     std::string_view retention; ///< What sets `oldest`, for the message: "--retention".
     std::atomic<std::uint64_t>* too_old_count = nullptr;
+    std::string_view ahead = "5 minutes"; ///< How far `newest` is from now, for the message.
 
     /// Why t is refused; nothing if it is not. Counts the times that are too old.
     [[nodiscard]] std::optional<std::string> objection(instant t) const;

@@ -1,7 +1,6 @@
 #include "domain/text.hpp"
 
 #include <algorithm>
-#include <cstddef>
 
 namespace qsketch_server {
 
@@ -28,6 +27,13 @@ bool is_utf8(std::string_view text) noexcept {
 bool has_control_characters(std::string_view text) noexcept {
     return std::any_of(text.begin(), text.end(),
                        [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; });
+}
+
+bool is_plain_name(std::string_view text, std::size_t most) noexcept {
+    return !text.empty() && text.size() <= most && std::all_of(text.begin(), text.end(), [](char c) {
+        return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '-' || c == '_' ||
+               c == '.';
+    });
 }
 
 std::string in_quotes(std::string_view value) {

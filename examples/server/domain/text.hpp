@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <string>
 #include <string_view>
 
@@ -10,6 +11,9 @@ namespace qsketch_server {
 
 /// Is any byte an ASCII control character?
 [[nodiscard]] bool has_control_characters(std::string_view text) noexcept;
+
+/// 1 to `most` of the characters a-z, A-Z, 0-9, _, . and -?
+[[nodiscard]] bool is_plain_name(std::string_view text, std::size_t most) noexcept;
 
 /// A client's value as an error message shows it: quoted, at most 64 bytes of it, and bytes that are no readable text
 /// replaced by '?'.

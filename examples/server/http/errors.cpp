@@ -1,7 +1,9 @@
 #include "http/errors.hpp"
 
 #include "domain/problem.hpp"
+#include "http/repeats.hpp"
 #include "http/request.hpp"
+#include "storage/storage.hpp"
 
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
@@ -14,6 +16,7 @@ namespace {
 [[nodiscard]] std::string_view code_of(int status) noexcept {
     switch (status) {
     case 401:
+    case 403:
         return "AUTH_ERROR";
     case 404:
         return "NOT_FOUND";
@@ -35,33 +38,44 @@ namespace {
     }
 }
 
-[[nodiscard]] answer coded(int status, std::string_view code, std::string_view message, error_style style,
-                           std::string_view details) {
+} // namespace
+
+answer error_answer(int status, std::string_view code, std::string_view message, error_style style,
+                    std::string_view details) {
     const std::string text = json_string(message);
     answer out = json_answer(
         status, style == error_style::sentence
                     ? fmt::format(R"({{"error":{},"code":"{}","details":{}}})", text, code, details)
                     : fmt::format(R"({{"error":true,"code":"{}","message":{},"details":{}}})", code, text, details));
+    out.error_code = code;
     if (status == 503) out.headers.emplace_back("Retry-After", "1");
     return out;
 }
 
-} // namespace
-
 answer error_answer(int status, std::string_view message, error_style style, std::string_view details) {
-    return coded(status, code_of(status), message, style, details);
+    return error_answer(status, code_of(status), message, style, details);
 }
+
+namespace {
+
+[[nodiscard]] answer fields_answer(int status, const invalid_fields& e, error_style style) {
+    std::string fields;
+    for (const problem& p : e.problems())
+        fields += fmt::format(R"({}{{"field":{},"error":{}}})", fields.empty() ? "" : ",", json_string(p.field),
+                              json_string(p.error));
+    return error_answer(status, "VALIDATION_ERROR", e.what(), style, fmt::format(R"({{"fields":[{}]}})", fields));
+}
+
+} // namespace
 
 answer exception_answer(const std::exception_ptr& thrown, const request& rq, error_style style) {
     std::string unexpected;
     try {
         std::rethrow_exception(thrown);
+    } catch (const key_used_before& e) {
+        return fields_answer(422, e, style);
     } catch (const invalid_fields& e) {
-        std::string fields;
-        for (const problem& p : e.problems())
-            fields += fmt::format(R"({}{{"field":{},"error":{}}})", fields.empty() ? "" : ",", json_string(p.field),
-                                  json_string(p.error));
-        return coded(400, "VALIDATION_ERROR", e.what(), style, fmt::format(R"({{"fields":[{}]}})", fields));
+        return fields_answer(400, e, style);
     } catch (const malformed_request& e) {
         return error_answer(400, e.what(), style);
     } catch (const not_found& e) {
@@ -70,6 +84,8 @@ answer exception_answer(const std::exception_ptr& thrown, const request& rq, err
         return error_answer(429, e.what(), style);
     } catch (const refused_request& e) {
         return error_answer(e.status(), e.what(), style);
+    } catch (const storage_error&) { // the storage has logged what happened, once and not once a request
+        return error_answer(503, "STORAGE_ERROR", "the store cannot be read or written at the moment", style, "{}");
     } catch (const std::bad_alloc&) {
         return error_answer(503, "out of memory", style);
     } catch (const std::exception& e) {

@@ -1,6 +1,7 @@
 #include "http/events.hpp"
 
 #include "domain/text.hpp"
+#include "http/borrowed_parser.hpp"
 #include "http/request.hpp"
 
 #include <fmt/format.h>
@@ -8,10 +9,11 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <charconv>
 #include <cmath>
 #include <cstdlib>
-#include <semaphore>
+#include <set>
 #include <utility>
 
 namespace qsketch_server {
@@ -24,11 +26,6 @@ static_assert(simdjson::SIMDJSON_PADDING <= 64, "the gate leaves 64 bytes behind
 
 constexpr std::size_t max_names = 8;
 constexpr std::size_t max_shown = 64; // bytes of a number in a message
-// A parser takes some 14 times the memory of what it parses. One for small bodies stays with each thread; of large
-// ones only so many are parsed at once.
-constexpr std::size_t small_body = std::size_t{1} << 20;
-constexpr std::ptrdiff_t large_bodies_at_once = 2;
-
 [[nodiscard]] constexpr bool is_digit(char c) noexcept { return c >= '0' && c <= '9'; }
 
 /// Everything at the start of `text` that may be part of a number.
@@ -120,6 +117,13 @@ private:
     std::string out_;
 };
 
+using element_bits = std::array<std::uintptr_t, 2>;
+
+void keep_inside(const element& e, const respelt& numbers, json_value& out) noexcept {
+    const auto bits = std::bit_cast<element_bits>(e);
+    out.inside = {bits[0], bits[1], reinterpret_cast<std::uintptr_t>(&numbers)};
+}
+
 [[nodiscard]] json_value value_of(const element& e, const respelt& numbers) {
     json_value out;
     out.is = json_value::kind::other;
@@ -132,12 +136,15 @@ private:
         out.is = json_value::kind::integer;
         out.integer = e.get_int64().value_unsafe();
         out.number = static_cast<double>(out.integer);
+        if (out.integer >= 0) out.whole = static_cast<std::uint64_t>(out.integer);
         break;
     case element_type::UINT64: // beyond int64
-        out.number = static_cast<double>(e.get_uint64().value_unsafe());
+        out.whole = e.get_uint64().value_unsafe();
+        out.number = static_cast<double>(*out.whole);
         if (!numbers.empty()) {
-            out.text = numbers.token(e.get_uint64().value_unsafe());
+            out.text = numbers.token(*out.whole);
             out.number = double_of(out.text);
+            out.whole = number_of<std::uint64_t>(out.text);
         }
         if (std::isfinite(out.number)) out.is = json_value::kind::number;
         break;
@@ -146,10 +153,14 @@ private:
         out.number = e.get_double().value_unsafe();
         break;
     case element_type::ARRAY:
+        out.is = json_value::kind::array;
         out.text = "an array";
+        keep_inside(e, numbers, out);
         break;
     case element_type::OBJECT:
+        out.is = json_value::kind::object;
         out.text = "an object";
+        keep_inside(e, numbers, out);
         break;
     case element_type::BOOL:
         out.text = e.get_bool().value_unsafe() ? "true" : "false";
@@ -217,23 +228,6 @@ void read_lines(std::string_view body, simdjson::dom::parser& parser, std::span<
     }
 }
 
-/// Waits until a large body may be parsed.
-class large_body_turn {
-public:
-    explicit large_body_turn(bool needed) : needed_(needed) {
-        if (needed_) turns.acquire();
-    }
-    ~large_body_turn() {
-        if (needed_) turns.release();
-    }
-    large_body_turn(const large_body_turn&) = delete;
-    large_body_turn& operator=(const large_body_turn&) = delete;
-
-private:
-    static inline std::counting_semaphore<large_bodies_at_once> turns{large_bodies_at_once};
-    bool needed_;
-};
-
 } // namespace
 
 std::string json_value::shown() const {
@@ -265,7 +259,9 @@ answer event_report::to_answer() const {
         body +=
             fmt::format(R"({}{{"line":{},"error":{}}})", &e == errors_.data() ? "" : ",", e.line, json_string(e.error));
     body += "]}";
-    return json_answer(accepted > 0 ? 200 : 400, std::move(body));
+    answer out = json_answer(accepted > 0 ? 200 : 400, std::move(body));
+    out.events = accepted;
+    return out;
 }
 
 event_report read_events(const request& rq, std::span<const std::string_view> names, const event_reader& read) {
@@ -279,11 +275,8 @@ event_report read_events(const request& rq, std::span<const std::string_view> na
         throw refused_request(415, "the body must be application/json or application/x-ndjson, got " +
                                        in_quotes(rq.content_type));
     if (rq.body.find_first_not_of(" \t\r\n") == rq.body.npos) throw malformed_request("the body is empty");
-    static thread_local simdjson::dom::parser cached;
-    const bool small = rq.body.size() <= small_body;
-    const large_body_turn turn(!small); // outlives the parser, whose memory it stands for
-    simdjson::dom::parser fresh;
-    simdjson::dom::parser& parser = small ? cached : fresh;
+    const borrowed_parser borrowed(rq.body.size());
+    simdjson::dom::parser& parser = *borrowed;
     event_report report;
     if (lines) {
         report.batch = true;
@@ -309,6 +302,27 @@ event_report read_events(const request& rq, std::span<const std::string_view> na
             ++report.accepted;
     }
     return report;
+}
+
+std::optional<problem>
+visit_inside(const json_value& of,
+             const std::function<std::optional<problem>(std::string_view name, const json_value& value)>& visit) {
+    if (of.is != json_value::kind::array && of.is != json_value::kind::object) return {};
+    const auto e = std::bit_cast<element>(element_bits{of.inside[0], of.inside[1]});
+    const respelt& numbers = *reinterpret_cast<const respelt*>(of.inside[2]);
+    if (simdjson::dom::array array; e.get_array().get(array) == simdjson::SUCCESS) {
+        for (const element item : array)
+            if (auto wrong = visit({}, value_of(item, numbers))) return wrong;
+        return {};
+    }
+    simdjson::dom::object object;
+    if (e.get_object().get(object) != simdjson::SUCCESS) return {};
+    std::set<std::string_view> names;
+    for (const auto [name, value] : object) {
+        if (!names.insert(name).second) return problem{std::string(name), "is given twice"};
+        if (auto wrong = visit(name, value_of(value, numbers))) return wrong;
+    }
+    return {};
 }
 
 std::optional<problem> read_time(std::string_view name, const json_value& value, const acceptable_times& times,

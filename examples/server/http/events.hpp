@@ -4,6 +4,7 @@
 #include "domain/problem.hpp"
 #include "http/answer.hpp"
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -19,12 +20,14 @@ struct request;
 
 /// One field of an event's JSON object.
 struct json_value {
-    enum class kind { absent, text, integer, number, other };
+    enum class kind { absent, text, integer, number, array, object, other };
     kind is = kind::absent;
     /// Of a text; else how to name it in a message: "null", "an array", or the digits of a number that is no int64.
     std::string_view text;
     std::int64_t integer = 0;
-    double number = 0; ///< Of an integer as well. Finite: a number beyond that is of kind other.
+    double number = 0;                      ///< Of an integer as well. Finite: a number beyond that is of kind other.
+    std::optional<std::uint64_t> whole;     ///< Of integers from 0 to 2^64 - 1, those beyond int64 too.
+    std::array<std::uintptr_t, 3> inside{}; ///< For visit_inside().
 
     [[nodiscard]] bool absent() const noexcept { return is == kind::absent; }
     /// For a message: the value, or what it is.
@@ -63,6 +66,13 @@ using event_reader = std::function<std::optional<problem>(std::uint64_t line, st
 /// refused_request for another content type.
 [[nodiscard]] event_report read_events(const request& rq, std::span<const std::string_view> names,
                                        const event_reader& read);
+
+/// Calls visit(name, value) for the members of an object, or visit("", value) for the elements of an array, until it
+/// says what is wrong; of a value that is neither, for nothing. A member that is given twice is wrong too. Only where
+/// the value came from, in an event_reader.
+[[nodiscard]] std::optional<problem>
+visit_inside(const json_value& of,
+             const std::function<std::optional<problem>(std::string_view name, const json_value& value)>& visit);
 
 /// Reads a timestamp: what is wrong with it, or nothing, with the time in `out`.
 [[nodiscard]] std::optional<problem> read_time(std::string_view name, const json_value& value,

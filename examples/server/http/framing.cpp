@@ -48,8 +48,37 @@ constexpr std::size_t max_chunk_line = 4096; // a size, and extensions that nobo
     return value;
 }
 
-/// Only these reach the HTTP library: what is not passed on cannot ask it for ranges, compression or a protocol change.
-constexpr std::array<std::string_view, 3> endpoint_headers = {"accept", "content-type", "x-request-id"};
+struct endpoint_field {
+    std::string_view name;
+    std::optional<std::string> request_head::*value;
+    std::string_view twice; ///< What is wrong with two of them; empty for a list, which may come in several lines.
+};
+
+constexpr endpoint_field endpoint_fields[] = {
+    {"accept", &request_head::accept, {}},
+    {"accept-encoding", &request_head::accept_encoding, {}},
+    {"authorization", &request_head::authorization, "Authorization is given twice"},
+    {"content-encoding", &request_head::content_encoding, {}},
+    {"content-type", &request_head::content_type, "Content-Type is given twice"},
+    {"idempotency-key", &request_head::idempotency_key, "Idempotency-Key is given twice"},
+    {"x-request-id", &request_head::request_id, "X-Request-Id is given twice"},
+};
+
+/// Keeps the field if an endpoint wants it.
+[[nodiscard]] std::optional<framing_error> keep_field(std::string_view name, std::string_view value,
+                                                      request_head& head) {
+    const auto known = std::find_if(std::begin(endpoint_fields), std::end(endpoint_fields),
+                                    [&](const endpoint_field& f) { return same(f.name, name); });
+    if (known == std::end(endpoint_fields)) return {};
+    auto& kept = head.*known->value;
+    if (!kept)
+        kept = value;
+    else if (known->twice.empty())
+        kept->append(", ").append(value);
+    else
+        return framing_error{400, known->twice};
+    return {};
+}
 
 [[nodiscard]] std::optional<framing_error> parse_request_line(std::string_view line, request_head& head) {
     const std::size_t first = line.find(' ');
@@ -133,13 +162,10 @@ std::optional<framing_error> parse_head(std::string_view bytes, request_head& he
             if (!same(value, "100-continue"))
                 return framing_error{417, "no expectation but 100-continue is understood here"};
             head.expects_continue = true;
-        } else if (same(name, "content-encoding")) {
-            head.encoded = !value.empty() && !same(value, "identity");
         } else if (same(name, "host")) {
             if (std::exchange(hosts, true)) return framing_error{400, "Host is given twice"};
-        } else if (std::any_of(endpoint_headers.begin(), endpoint_headers.end(),
-                               [&](auto h) { return same(name, h); })) {
-            head.passed_on.append(name).append(": ").append(value).append("\r\n");
+        } else if (auto error = keep_field(name, value, head)) {
+            return error;
         }
     }
     if (closes)

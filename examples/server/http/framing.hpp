@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -8,28 +9,39 @@
 
 namespace qsketch_server {
 
-/// What the bytes of a request's head say about where the request ends and how its connection goes on. The rest of
-/// the head is left to the HTTP library.
+/// What the bytes of a request's head say about where the request ends and how its connection goes on, and the fields
+/// that mean something to an endpoint. No other field goes any further.
 struct request_head {
     std::string method;
     std::string target; ///< As sent, without scheme and host.
     bool keep_alive = true;
     bool expects_continue = false;
     bool chunked = false;
-    bool encoded = false; ///< The body carries a Content-Encoding.
     std::uint64_t content_length = 0;
-    std::string passed_on; ///< The header lines that mean something to an endpoint, each with its CRLF.
+    // As sent, without the spaces around them. Lists that come in several lines are joined by commas.
+    std::optional<std::string> accept;
+    std::optional<std::string> accept_encoding;
+    std::optional<std::string> authorization;
+    std::optional<std::string> content_encoding;
+    std::optional<std::string> content_type;
+    std::optional<std::string> idempotency_key;
+    std::optional<std::string> request_id;
 };
 
 /// Why a head is refused: then nobody knows where the next request begins, so the connection ends with the answer.
 struct framing_error {
     int status;
-    std::string_view message;
+    std::string_view message; ///< Of static storage.
 };
 
 inline constexpr std::size_t max_head_bytes = 16 * 1024;
 inline constexpr std::size_t max_target_bytes = 7 * 1024; // fits the 8192 of a request line in cpp-httplib
 inline constexpr std::size_t max_header_fields = 100;
+
+/// Bytes that bodies may take together where one may have `max_body`.
+[[nodiscard]] constexpr std::size_t bodies_together(std::size_t max_body) noexcept {
+    return (std::max)(std::size_t{256} << 20, 4 * max_body);
+}
 
 /// How many bytes the head at the start of `bytes` takes, its empty line included; 0 if it has not all come yet.
 /// `scanned` remembers what was looked at before. A bare LF, a control character or a head beyond max_head_bytes is an

@@ -1,8 +1,6 @@
 #include "http/gate.hpp"
 
-#include <arpa/inet.h>
 #include <fcntl.h>
-#include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/epoll.h>
@@ -13,8 +11,6 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <cstring>
-#include <stdexcept>
 #include <system_error>
 #include <utility>
 
@@ -33,7 +29,6 @@ constexpr auto answer_allowance = 30s;
 constexpr auto linger_allowance = 5s;
 constexpr auto last_linger_allowance = 500ms; // when the server is about to end
 constexpr std::size_t linger_bytes = std::size_t{256} << 20;
-constexpr int backlog = 1024;
 constexpr std::size_t read_size = 256 * 1024;
 constexpr std::size_t padding = 64; // what simdjson wants to be able to read behind a text
 constexpr std::int64_t never = INT64_MAX;
@@ -42,23 +37,6 @@ constexpr std::int64_t never = INT64_MAX;
 
 [[nodiscard]] clock::duration time_for_body(std::uint64_t bytes) noexcept {
     return body_allowance + std::chrono::seconds(bytes / slowest_body);
-}
-
-[[nodiscard]] std::string system_message() { return std::error_code(errno, std::generic_category()).message(); }
-
-[[nodiscard]] std::string address_of(const sockaddr_storage& address) {
-    std::array<char, INET6_ADDRSTRLEN> text{};
-    if (address.ss_family == AF_INET6)
-        ::inet_ntop(AF_INET6, &reinterpret_cast<const sockaddr_in6&>(address).sin6_addr, text.data(), text.size());
-    else
-        ::inet_ntop(AF_INET, &reinterpret_cast<const sockaddr_in&>(address).sin_addr, text.data(), text.size());
-    return text.data();
-}
-
-[[nodiscard]] bool is_loopback(const sockaddr* address) noexcept {
-    if (address->sa_family == AF_INET)
-        return (ntohl(reinterpret_cast<const sockaddr_in*>(address)->sin_addr.s_addr) >> 24) == 127;
-    return IN6_IS_ADDR_LOOPBACK(&reinterpret_cast<const sockaddr_in6*>(address)->sin6_addr);
 }
 
 } // namespace
@@ -82,7 +60,9 @@ struct gate::connection {
     std::size_t sent = 0;
     bool last = false;  // ends with this answer
     bool begun = false; // a head has begun, and its deadline runs
-    bool watched = false;
+    lane* home = nullptr;
+    std::uint32_t watched = 0; // the events its lane's epoll set waits for; none: it is not in the set
+    bool aside = false;        // its thread has passed the lane on
     // The kernel passes a connection on in order, but that is no order the language knows: this is.
     std::atomic<bool> handed_over = false;
     std::size_t counted = 0;
@@ -97,78 +77,74 @@ struct gate::connection {
     }
 };
 
-gate::gate(gate_limits limits, answerer answer)
-    : limits_(limits), answer_(std::move(answer)),
-      max_buffered_((std::max)(std::size_t{256} << 20, 4 * limits.max_body)) {
-    epoll_ = ::epoll_create1(EPOLL_CLOEXEC);
+/// The events of an epoll set that have come and are not served yet go with the lane to its next thread.
+struct gate::lane {
+    static constexpr int batch = 64;
+    int epoll = -1;
+    std::array<epoll_event, batch> events;
+    int next = 0;
+    int count = 0;
+
+    lane() : epoll(::epoll_create1(EPOLL_CLOEXEC)) {
+        if (epoll < 0) throw std::system_error(errno, std::generic_category(), "cannot watch sockets");
+    }
+    ~lane() { ::close(epoll); }
+    lane(const lane&) = delete;
+    lane& operator=(const lane&) = delete;
+
+    void watch(int fd, std::uint32_t what, void* who, int action = EPOLL_CTL_ADD) const noexcept {
+        epoll_event event{};
+        event.events = what;
+        event.data.ptr = who;
+        ::epoll_ctl(epoll, action, fd, &event);
+    }
+};
+
+gate::gate(gate_limits limits, answerer answer, body_filter welcome)
+    : limits_(limits), answer_(std::move(answer)), welcome_(std::move(welcome)),
+      max_buffered_(bodies_together(limits.max_body)) {
     wake_ = ::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     reserve_ = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
-    if (epoll_ < 0 || wake_ < 0 || reserve_ < 0) throw std::runtime_error("cannot watch sockets: " + system_message());
-    epoll_event event{};
-    event.events = EPOLLIN;
-    event.data.ptr = nullptr;
-    ::epoll_ctl(epoll_, EPOLL_CTL_ADD, wake_, &event);
+    if (wake_ < 0 || reserve_ < 0) throw std::system_error(errno, std::generic_category(), "cannot watch sockets");
+    for (std::size_t i = 0; i < limits_.lanes; ++i) {
+        lanes_.push_back(std::make_unique<lane>());
+        lanes_.back()->watch(wake_, EPOLLIN, nullptr);
+    }
 }
 
 gate::~gate() {
     stop(0ms);
-    for (const int fd : {epoll_, wake_, reserve_}) ::close(fd);
+    for (const int fd : {wake_, reserve_}) ::close(fd);
 }
 
-std::string gate::bind(const std::string& host, std::uint16_t port, bool anywhere) {
-    addrinfo hints{};
-    hints.ai_socktype = SOCK_STREAM;
-    hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV;
-    addrinfo* found = nullptr;
-    const std::string place = "--host=" + host + " --port=" + std::to_string(port);
-    if (const int error = ::getaddrinfo(host.c_str(), std::to_string(port).c_str(), &hints, &found))
-        throw std::runtime_error("cannot listen on " + place + ": " + ::gai_strerror(error));
-    const std::unique_ptr<addrinfo, void (*)(addrinfo*)> addresses(found, ::freeaddrinfo);
-    for (const addrinfo* a = found; a != nullptr && !anywhere; a = a->ai_next)
-        if (!is_loopback(a->ai_addr))
-            throw std::runtime_error("--host=" + host +
-                                     " is reachable from other machines, and nothing here asks who is "
-                                     "asking; add --insecure if that is meant");
-    std::string why;
-    for (const addrinfo* a = found; a != nullptr; a = a->ai_next) {
-        const int fd = ::socket(a->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-        const int on = 1;
-        // Without SO_REUSEPORT, with which a second server would take half of the connections and nobody would notice.
-        if (fd >= 0 && ::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == 0 &&
-            ::bind(fd, a->ai_addr, a->ai_addrlen) == 0 && ::listen(fd, backlog) == 0) {
-            sockaddr_storage bound{};
-            socklen_t size = sizeof bound;
-            ::getsockname(fd, reinterpret_cast<sockaddr*>(&bound), &size);
-            listener_ = fd;
-            const bool v6 = bound.ss_family == AF_INET6;
-            const auto chosen = ntohs(v6 ? reinterpret_cast<sockaddr_in6&>(bound).sin6_port
-                                         : reinterpret_cast<sockaddr_in&>(bound).sin_port);
-            const std::string address = address_of(bound);
-            return "http://" + (v6 ? "[" + address + "]" : address) + ":" + std::to_string(chosen);
-        }
-        why = system_message();
-        if (fd >= 0) ::close(fd);
-    }
-    throw std::runtime_error("cannot listen on " + place + ": " + why);
+listening gate::bind(const std::string& host, std::uint16_t port, bool anywhere) {
+    listening place = listen_on(host, port, anywhere);
+    listener_ = place.fd;
+    return place;
 }
 
 void gate::start() {
-    epoll_event event{};
-    event.events = EPOLLIN | EPOLLONESHOT;
-    event.data.ptr = this;
-    ::epoll_ctl(epoll_, EPOLL_CTL_ADD, listener_, &event);
-    for (std::size_t i = 0; i < limits_.threads; ++i) threads_.emplace_back([this] { work(); });
+    lanes_.front()->watch(listener_, EPOLLIN, this);
+    for (const auto& l : lanes_) rota_.pass(*l);
+    for (std::size_t i = 0; i < limits_.threads + limits_.lanes; ++i) threads_.emplace_back([this] { work(); });
 }
 
 void gate::work() {
-    while (!over_) {
-        // One event at a time: a thread busy with one connection must not sit on the events of others.
-        epoll_event event{};
-        if (::epoll_wait(epoll_, &event, 1, -1) != 1) continue;
-        if (event.data.ptr == this)
-            accept_all();
-        else if (event.data.ptr != nullptr) // the wake-up, which only ends the wait
-            serve(*static_cast<connection*>(event.data.ptr));
+    rota<lane>::seat seat;
+    while (lane* const mine = rota_.take(seat)) {
+        for (bool held = true; held;) {
+            if (mine->next == mine->count) {
+                mine->next = 0;
+                mine->count = (std::max)(0, ::epoll_wait(mine->epoll, mine->events.data(), lane::batch, -1));
+                continue;
+            }
+            void* const who = mine->events[static_cast<std::size_t>(mine->next++)].data.ptr;
+            if (over_) return;
+            if (who == this)
+                accept_all();
+            else if (who != nullptr) // the wake-up, which only ends the wait
+                held = serve(*static_cast<connection*>(who));
+        }
     }
 }
 
@@ -181,6 +157,7 @@ void gate::accept_all() {
             if (errno == EMFILE || errno == ENFILE) {
                 ::close(reserve_);
                 ::close(::accept4(listener_, nullptr, nullptr, SOCK_CLOEXEC));
+                ++turned_away_;
                 reserve_ = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
                 continue;
             }
@@ -192,7 +169,9 @@ void gate::accept_all() {
         auto made = std::make_unique<connection>();
         connection& c = *made;
         c.fd = fd;
+        c.home = lanes_[next_lane_++ % lanes_.size()].get();
         c.current.peer = address_of(peer);
+        c.current.step_aside = [this, &c] { step_aside(c); };
         c.enter(connection::stage::idle, idle_allowance);
         const bool crowded = ++open_ > limits_.max_connections;
         {
@@ -200,6 +179,7 @@ void gate::accept_all() {
             connections_[fd] = std::move(made);
         }
         if (crowded) {
+            ++turned_away_;
             refuse(c, {503, "all connections are taken"});
             if (open_ > limits_.max_connections + 64 || !flush(c)) {
                 close(c);
@@ -208,15 +188,10 @@ void gate::accept_all() {
         }
         arm(c);
     }
-    if (stopping_) return;
-    epoll_event event{};
-    event.events = EPOLLIN | EPOLLONESHOT;
-    event.data.ptr = this;
-    ::epoll_ctl(epoll_, EPOLL_CTL_MOD, listener_, &event);
 }
 
-void gate::serve(connection& c) {
-    (void)c.handed_over.exchange(false, std::memory_order_acquire);
+bool gate::serve(connection& c) {
+    (void)c.handed_over.load(std::memory_order_acquire);
     const auto was = c.at.load();
     if (was == connection::stage::idle || was == connection::stage::request) c.at = connection::stage::busy;
     bool keep = true;
@@ -229,17 +204,27 @@ void gate::serve(connection& c) {
     recount_buffered(c);
     if (c.at == connection::stage::busy) c.at = was; // nothing had come
     if (keep && stopping_ && c.at == connection::stage::idle) keep = false;
+    const bool held = !std::exchange(c.aside, false);
     if (keep)
-        arm(c);
+        arm(c); // from here on the connection may be another thread's
     else
         close(c);
+    return held;
+}
+
+void gate::step_aside(connection& c) {
+    if (std::exchange(c.aside, true)) return;
+    // Out of the set, as a connection that ends is an event even if none is asked for.
+    if (std::exchange(c.watched, 0) != 0) ::epoll_ctl(c.home->epoll, EPOLL_CTL_DEL, c.fd, nullptr);
+    rota_.pass(*c.home);
 }
 
 bool gate::receive(connection& c) {
-    static thread_local std::vector<char> buffer(read_size);
+    // Only the pages that are ever received into become memory.
+    static thread_local const auto buffer = std::make_unique_for_overwrite<char[]>(read_size);
     // A bounded number of reads: others wait too. What is left raises the next event.
     for (int round = 0; round < 16; ++round) {
-        const ssize_t n = ::recv(c.fd, buffer.data(), buffer.size(), 0);
+        const ssize_t n = ::recv(c.fd, buffer.get(), read_size, 0);
         if (n < 0) {
             if (errno == EINTR) continue;
             if (errno != EAGAIN) return false;
@@ -254,12 +239,12 @@ bool gate::receive(connection& c) {
             c.peer_done = true;
             break;
         }
-        const std::string_view bytes(buffer.data(), static_cast<std::size_t>(n));
+        const std::string_view bytes(buffer.get(), static_cast<std::size_t>(n));
         const bool plain_body = c.has_head && !c.current.head.chunked && c.in.empty() &&
                                 c.current.body.size() + bytes.size() <= c.current.head.content_length;
         (plain_body ? c.current.body : c.in).append(bytes);
         if (!advance(c)) return false;
-        if (!c.out.empty() || bytes.size() < buffer.size()) break;
+        if (!c.out.empty() || bytes.size() < read_size) break;
     }
     if (c.at == connection::stage::linger) return true;
     if (c.peer_done && c.out.empty()) {
@@ -300,6 +285,12 @@ bool gate::advance(connection& c) {
             const request_head& head = c.current.head;
             if (head.content_length > limits_.max_body) {
                 refuse(c, {413, "the body exceeds --max-body"});
+                break;
+            }
+            if (welcome_ && (head.chunked || head.content_length > c.in.size()) && !welcome_(c.current)) {
+                c.current.head.keep_alive = false;
+                answer(c);
+                c.in = {};
                 break;
             }
             c.enter(stage::busy, time_for_body(head.content_length));
@@ -408,13 +399,10 @@ void gate::recount_buffered(connection& c) {
 }
 
 void gate::arm(connection& c) {
-    epoll_event event{};
-    event.events = EPOLLONESHOT | (c.at == connection::stage::answer ? EPOLLOUT : EPOLLIN);
-    event.data.ptr = &c;
-    const int fd = c.fd;
-    const int action = std::exchange(c.watched, true) ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
+    const std::uint32_t wanted = c.at == connection::stage::answer ? EPOLLOUT : EPOLLIN;
+    const std::uint32_t was = std::exchange(c.watched, wanted);
     c.handed_over.store(true, std::memory_order_release);
-    ::epoll_ctl(epoll_, action, fd, &event); // from here on the connection is another thread's
+    if (was != wanted) c.home->watch(c.fd, wanted, &c, was == 0 ? EPOLL_CTL_ADD : EPOLL_CTL_MOD);
 }
 
 void gate::close(connection& c) {
@@ -448,7 +436,7 @@ void gate::stop(std::chrono::milliseconds patience) {
     if (over_) return;
     stopping_ = true;
     if (listener_ >= 0) {
-        ::epoll_ctl(epoll_, EPOLL_CTL_DEL, listener_, nullptr);
+        ::epoll_ctl(lanes_.front()->epoll, EPOLL_CTL_DEL, listener_, nullptr);
         ::shutdown(listener_, SHUT_RDWR); // refuses from now on; closed when no thread can be in accept
     }
     for (const auto end = clock::now() + patience; !threads_.empty() && open_ > 0 && clock::now() < end;) {
@@ -456,6 +444,7 @@ void gate::stop(std::chrono::milliseconds patience) {
         std::this_thread::sleep_for(10ms);
     }
     over_ = true;
+    rota_.end();
     const std::uint64_t one = 1;
     if (::write(wake_, &one, sizeof one) < 0) std::abort(); // an eventfd takes a one
     for (std::thread& t : threads_) t.join();

@@ -1,6 +1,8 @@
 #pragma once
 
 #include "http/framing.hpp"
+#include "http/listener.hpp"
+#include "http/rota.hpp"
 
 #include <atomic>
 #include <chrono>
@@ -24,34 +26,45 @@ struct exchange {
     std::string peer;
     bool keep_alive = true;
     std::optional<framing_error> refused;
+    /// To be called by who answers, before it waits for anything or works for long: another thread then goes on with
+    /// the other connections. Further calls do nothing.
+    std::function<void()> step_aside;
 };
 
 struct gate_limits {
-    std::size_t threads;
+    std::size_t threads; ///< How many may have stepped aside at once; one more for each lane goes on with the others.
+    std::size_t lanes;   ///< At least one.
     std::size_t max_connections;
     std::size_t max_body;
+};
+
+struct gate_figures {
+    std::size_t open = 0;          ///< Connections there are.
+    std::uint64_t turned_away = 0; ///< For lack of room, so far.
+    std::size_t buffered = 0;      ///< Bytes of requests and answers under way.
 };
 
 /// The sockets: accepts connections, collects whole requests and sends answers.
 ///
 /// A connection costs a descriptor and some hundred bytes until a whole request of it has arrived; only then a thread
 /// works for it, and no longer than the answer takes. So clients that are idle, slow, or never finish what they began
-/// hold up nobody, and all requests have deadlines. All threads wait on one epoll set in which every descriptor is
-/// armed for one event at a time: whoever gets the event owns the connection until it arms it again.
+/// hold up nobody, and all requests have deadlines. Each connection is in one of a few lanes, about as many as there
+/// are cores, each an epoll set that one thread at a time works on. Quick requests are answered then and there; for
+/// others the thread takes the connection out of the set, passes the lane on and puts the connection back later.
 class gate {
 public:
     /// Makes the bytes of the answer. Called from many threads at once.
     using answerer = std::function<std::string(exchange&)>;
+    /// Is the body of this request, of which the head is there, worth waiting for? If not, it is answered without it.
+    using body_filter = std::function<bool(const exchange&)>;
 
-    gate(gate_limits limits, answerer answer);
+    gate(gate_limits limits, answerer answer, body_filter welcome = {});
     ~gate();
     gate(const gate&) = delete;
     gate& operator=(const gate&) = delete;
 
-    /// Binds and listens; answers wait until start(). Port 0 picks one. Returns the URL of the place.
-    /// Throws std::runtime_error if the host is unknown or the port taken, and, unless `anywhere`, if the host is not
-    /// this machine's loopback.
-    std::string bind(const std::string& host, std::uint16_t port, bool anywhere);
+    /// listen_on(), with a descriptor that stays the gate's; answers wait until start().
+    listening bind(const std::string& host, std::uint16_t port, bool anywhere);
 
     void start();
 
@@ -62,14 +75,18 @@ public:
     /// `patience` for their clients; then returns with all threads joined.
     void stop(std::chrono::milliseconds patience);
 
-    [[nodiscard]] std::size_t connections() const noexcept { return open_; }
+    [[nodiscard]] gate_figures figures() const noexcept { return {open_, turned_away_, buffered_}; }
 
 private:
     struct connection;
 
+    struct lane;
+
     void work();
     void accept_all();
-    void serve(connection& c);
+    /// Whether the thread still has the connection's lane.
+    bool serve(connection& c);
+    void step_aside(connection& c);
     /// These three return whether the connection is to be kept.
     bool receive(connection& c);
     bool advance(connection& c);
@@ -83,8 +100,8 @@ private:
 
     gate_limits limits_;
     answerer answer_;
+    body_filter welcome_;
     std::size_t max_buffered_;
-    int epoll_ = -1;
     int listener_ = -1;
     int wake_ = -1;
     int reserve_ = -1; // given up for a moment to turn a client away when descriptors have run out
@@ -92,8 +109,12 @@ private:
     std::atomic<bool> over_ = false;
     std::atomic<std::size_t> open_ = 0;
     std::atomic<std::size_t> buffered_ = 0;
+    std::atomic<std::uint64_t> turned_away_ = 0;
     std::mutex mutex_;
     std::unordered_map<int, std::unique_ptr<connection>> connections_;
+    std::vector<std::unique_ptr<lane>> lanes_;
+    std::size_t next_lane_ = 0; // for the next connection
+    rota<lane> rota_;
     std::vector<std::thread> threads_;
 };
 

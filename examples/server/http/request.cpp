@@ -34,17 +34,21 @@ const std::string& request::required(std::string_view name) const {
     throw invalid_fields(problem{std::string(name), "is required"});
 }
 
-bool request::wants_json() const noexcept {
-    for (std::string_view list = accept; !list.empty();) {
-        std::string_view item = next_part(list, ',');
-        bool wanted = next_part(item, ';') == "application/json";
-        while (!item.empty()) {
-            const std::string_view parameter = next_part(item, ';');
+bool request::accepts(std::string_view type) const noexcept { return listed(accept, type).value_or(false); }
+
+std::optional<bool> listed(std::string_view list, std::string_view item) noexcept {
+    std::optional<bool> found;
+    while (!list.empty()) {
+        std::string_view entry = next_part(list, ',');
+        if (next_part(entry, ';') != item) continue;
+        bool wanted = true;
+        while (!entry.empty()) {
+            const std::string_view parameter = next_part(entry, ';');
             if (parameter.starts_with("q=") && parameter.find_first_not_of("0.", 2) == parameter.npos) wanted = false;
         }
-        if (wanted) return true;
+        found = found.value_or(false) || wanted;
     }
-    return false;
+    return found;
 }
 
 std::string percent_decoded(std::string_view text, bool plus) {

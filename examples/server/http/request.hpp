@@ -2,11 +2,17 @@
 
 #include "domain/instant.hpp"
 #include "domain/problem.hpp"
+#include "http/repeats.hpp"
 
+#include <charconv>
+#include <concepts>
+#include <cstdint>
+#include <functional>
 #include <optional>
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -20,16 +26,31 @@ struct request {
     std::string path_rest;                                  ///< Decoded: what a pattern's {…} stands for.
     std::string_view body;                                  ///< At least 64 bytes behind it may be read.
     std::string content_type;                               ///< In lower case, without parameters.
-    std::string accept;
-    bool encoded_body = false; ///< The body came with a Content-Encoding.
+    std::string accept;                                     ///< In lower case.
+    std::string accept_encoding;                            ///< In lower case.
+    std::string content_encoding;                           ///< In lower case.
+    std::optional<std::string> authorization;               ///< As sent.
+    std::string peer;                                       ///< The client's address.
+    std::string client; ///< The name of the token it has shown; empty where none is asked for.
     std::string id;
+    std::optional<std::string> idempotency_key; ///< As sent.
+    repeats::turn* turn = nullptr;    ///< Of a request with a key; application::commit() keeps it with the changes.
+    std::optional<std::size_t> route; ///< Its place in routes(), once it is known to have one.
+    /// To be called before anything that may take long or wait: other connections then go on beside it. May be called
+    /// again; empty where nobody else waits.
+    std::function<void()> step_aside;
 
     /// Null if it is not given.
     [[nodiscard]] const std::string* parameter(std::string_view name) const noexcept;
     /// Throws invalid_fields if it is not given.
     [[nodiscard]] const std::string& required(std::string_view name) const;
-    [[nodiscard]] bool wants_json() const noexcept;
+    /// Does Accept name the media type, with any weight but 0?
+    [[nodiscard]] bool accepts(std::string_view type) const noexcept;
+    [[nodiscard]] bool wants_json() const noexcept { return accepts("application/json"); }
 };
+
+/// Is `item` in a list as Accept and its like have it, with a weight other than 0? Nothing if it is not in it at all.
+[[nodiscard]] std::optional<bool> listed(std::string_view list, std::string_view item) noexcept;
 
 /// Bytes that are no request of this interface: a broken query string, a body that is no JSON.
 class malformed_request : public std::invalid_argument {
@@ -52,6 +73,15 @@ private:
 
 /// Throws malformed_request for a broken %, a parameter without a name, and a name given twice.
 [[nodiscard]] std::vector<std::pair<std::string, std::string>> parse_query(std::string_view query);
+
+/// What decimal digits, and no other bytes, stand for; nothing if they are none or beyond T.
+template <std::unsigned_integral T>
+[[nodiscard]] std::optional<T> number_of(std::string_view digits) noexcept {
+    T value = 0;
+    const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
+    if (error != std::errc{} || end != digits.data() + digits.size()) return {};
+    return value;
+}
 
 /// Parameters that are numbers. All throw invalid_fields, naming the parameter, the rule and the value.
 [[nodiscard]] std::int64_t whole_number(std::string_view field, std::string_view text, std::int64_t from,

@@ -1,6 +1,7 @@
 #include "http/server.hpp"
 
 #include "application.hpp"
+#include "http/dispatch.hpp"
 #include "routes.hpp"
 
 #include <fmt/format.h>
@@ -20,12 +21,12 @@ namespace {
 constexpr std::size_t max_id_bytes = 128;
 
 /// The client's request id, if it is one that may safely be repeated in headers and logs; else a new one.
-[[nodiscard]] std::string request_id(const std::string& sent) {
+[[nodiscard]] std::string request_id(std::string_view sent) {
     const bool sane = !sent.empty() && sent.size() <= max_id_bytes && std::all_of(sent.begin(), sent.end(), [](char c) {
         return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '-' || c == '_' ||
                c == '.' || c == ':';
     });
-    if (sane) return sent;
+    if (sane) return std::string(sent);
     static const std::uint32_t process = [] {
         std::uint32_t bits = 0;
         return ::getrandom(&bits, sizeof bits, 0) == sizeof bits ? bits : 0;
@@ -34,11 +35,17 @@ constexpr std::size_t max_id_bytes = 128;
     return fmt::format("{:08x}-{:x}", process, ++count);
 }
 
+/// The value of a field, if it was sent, in lower case.
+[[nodiscard]] std::string lower(std::optional<std::string>& field) {
+    if (!field) return {};
+    std::transform(field->begin(), field->end(), field->begin(),
+                   [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; });
+    return *std::move(field);
+}
+
 [[nodiscard]] std::string media_type(std::string value) {
     value.resize((std::min)(value.find(';'), value.size()));
     while (!value.empty() && value.back() == ' ') value.pop_back();
-    std::transform(value.begin(), value.end(), value.begin(),
-                   [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; });
     return value;
 }
 
@@ -109,8 +116,8 @@ void set_answer(httplib::Response& out, answer&& a) {
 class responder::engine : public httplib::Server {
 public:
     explicit engine(application& app) : app_(app) {
-        set_pre_routing_handler([this](const httplib::Request& in, httplib::Response& out) {
-            handle(in, out);
+        set_pre_routing_handler([this](const httplib::Request&, httplib::Response& out) {
+            handle(out);
             return HandlerResponse::Handled;
         });
         set_post_routing_handler([](const httplib::Request&, httplib::Response& out) {
@@ -135,45 +142,51 @@ public:
     }
 
 private:
-    void handle(const httplib::Request& in, httplib::Response& out) {
+    void handle(httplib::Response& out) {
         const auto begin = std::chrono::steady_clock::now();
         exchange& x = *current;
         request rq;
-        rq.id = request_id(in.get_header_value("X-Request-Id"));
+        rq.id = request_id(x.head.request_id.value_or(""));
         out.set_header("X-Request-Id", rq.id);
+        answer made;
         if (x.refused) {
-            set_answer(out, error_answer(x.refused->status, x.refused->message, error_style_of(x.head.target)));
+            made = error_answer(x.refused->status, x.refused->message, error_style_at(path_of(x.head.target)));
         } else {
             rq.method = x.head.method;
             rq.body = x.body;
-            rq.content_type = media_type(in.get_header_value("Content-Type"));
-            rq.accept = media_list(in.get_header_value("Accept"));
-            rq.encoded_body = x.head.encoded;
-            set_answer(out, dispatch(app_, rq, x.head.target));
+            rq.content_type = media_type(lower(x.head.content_type));
+            rq.accept = lower(x.head.accept);
+            rq.accept_encoding = lower(x.head.accept_encoding);
+            rq.content_encoding = lower(x.head.content_encoding);
+            rq.authorization = std::move(x.head.authorization);
+            rq.idempotency_key = std::move(x.head.idempotency_key);
+            rq.peer = x.peer;
+            rq.step_aside = x.step_aside;
+            made = dispatch(app_, rq, x.head.target);
         }
+        const auto took = std::chrono::steady_clock::now() - begin;
+        app_.requests.record(rq.route.value_or(routes().size()), made, took);
+        set_answer(out, std::move(made));
         if (app_.opts.log_requests) {
-            const auto took = std::chrono::steady_clock::now() - begin;
             spdlog::info("{} {} {} {} {} us, request {}", x.peer, rq.method, rq.path, out.status,
                          std::chrono::duration_cast<std::chrono::microseconds>(took).count(), rq.id);
         }
     }
 
-    [[nodiscard]] static std::string media_list(std::string value) {
-        std::transform(value.begin(), value.end(), value.begin(),
-                       [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; });
-        return value;
-    }
-
     application& app_;
 };
 
-responder::responder(application& app) : engine_(std::make_unique<engine>(app)) {}
+responder::responder(application& app) : app_(app), engine_(std::make_unique<engine>(app)) {}
 responder::~responder() = default;
 
+bool responder::wants_body_of(const exchange& x) const {
+    return may_send_body(app_, x.head.method, x.head.target, x.head.authorization);
+}
+
 std::string responder::respond(exchange& x) {
-    // Path, query and body are not cpp-httplib's business: the routes read them from the exchange.
+    // What is asked is not cpp-httplib's business: the routes read it from the exchange.
     const bool head_only = !x.refused && x.head.method == "HEAD";
-    memory_stream stream(fmt::format("{} / HTTP/1.1\r\n{}\r\n", head_only ? "HEAD" : "GET", x.head.passed_on));
+    memory_stream stream(head_only ? "HEAD / HTTP/1.1\r\n\r\n" : "GET / HTTP/1.1\r\n\r\n");
     current = &x;
     bool closed = false;
     const bool done = engine_->run(stream, !x.keep_alive, closed);

@@ -9,8 +9,8 @@ namespace qsketch_server {
 
 struct application;
 
-/// From a whole request to the bytes of its answer: cpp-httplib reads the header fields the gate has let through and
-/// writes the answer, routes.hpp decides what it is. The only file that knows cpp-httplib is server.cpp.
+/// From a whole request to the bytes of its answer: routes.hpp decides what it is, cpp-httplib writes it. The only file
+/// that knows cpp-httplib is server.cpp.
 class responder {
 public:
     explicit responder(application& app);
@@ -21,8 +21,11 @@ public:
     /// Safe to call from many threads. May clear x.keep_alive.
     [[nodiscard]] std::string respond(exchange& x);
 
+    [[nodiscard]] bool wants_body_of(const exchange& x) const;
+
 private:
     class engine;
+    application& app_;
     std::unique_ptr<engine> engine_;
 };
 

@@ -48,9 +48,12 @@ public:
     void merge(table where, std::string_view key, std::string_view operand);
     void remove(table where, std::string_view key);
 
-    /// `apply` is called when the changes are durable, in the order of these calls. It must not throw.
+    /// `apply` is called when the changes are durable: those of one commit in the order of these calls, those of
+    /// different commits in the order in which these became durable, one at a time, and before commit() returns. So it
+    /// should be short. It may run on a thread that is in another commit(), so it must not ask for locks that are held
+    /// over one. It must not throw.
     void then(std::function<void()> apply);
-    /// Kept until the changes are applied or given up: locks, pins.
+    /// Kept until the changes are applied or given up, and let go by the thread that called commit(): locks, pins.
     void hold(std::shared_ptr<void> until_done);
 
     [[nodiscard]] bool empty() const noexcept;
@@ -69,6 +72,7 @@ public:
     struct settings {
         std::string path;
         sync when = sync::commit;
+        bool repair = false; ///< Save what can be saved of a damaged store before it is opened.
     };
 
     /// Opens or makes the store, and locks it. With sync::none nothing is kept and the path is not looked at.
@@ -92,6 +96,7 @@ public:
 
     struct figures {
         std::uint64_t bytes = 0;   ///< On disk.
+        std::uint64_t free = 0;    ///< Bytes left on that disk.
         std::uint64_t commits = 0; ///< Calls of commit() that have returned.
         std::uint64_t syncs = 0;   ///< Times the disk was waited for.
         bool writable = true;      ///< False after a failed write, until one succeeds again.

@@ -29,10 +29,11 @@ struct reply {
         std::string lower = head;
         std::transform(lower.begin(), lower.end(), lower.begin(),
                        [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-        const auto at = lower.find("\r\n" + name + ": ");
+        const auto at = lower.find("\r\n" + name + ":");
         if (at == lower.npos) return {};
-        const auto from = at + name.size() + 4;
-        return head.substr(from, head.find("\r\n", from) - from);
+        const auto end = head.find("\r\n", at + 2);
+        const auto from = (std::min)(head.find_first_not_of(' ', at + name.size() + 3), end);
+        return head.substr(from, end - from);
     }
 };
 

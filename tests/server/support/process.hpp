@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <cstdint>
@@ -20,10 +21,12 @@
 
 namespace server_test {
 
-/// The server as a child process, with its output caught.
+/// A child process with its output caught: the server unless it is told otherwise, which without a flag or variable
+/// that says otherwise keeps nothing on disk.
 class process {
 public:
-    explicit process(std::vector<std::string> arguments, const std::vector<std::string>& environment = {}) {
+    explicit process(std::vector<std::string> arguments, const std::vector<std::string>& environment = {},
+                     const std::string& program = QSKETCH_SERVER_PROGRAM) {
         std::array<int, 2> out{};
         if (::pipe2(out.data(), O_CLOEXEC) != 0) throw std::runtime_error("pipe");
         out_ = out[0];
@@ -32,18 +35,21 @@ public:
         ::posix_spawn_file_actions_init(&actions);
         ::posix_spawn_file_actions_adddup2(&actions, out[1], 1);
         ::posix_spawn_file_actions_adddup2(&actions, errors_, 2);
-        arguments.insert(arguments.begin(), QSKETCH_SERVER_PROGRAM);
+        arguments.insert(arguments.begin(), program);
         std::vector<char*> argv;
         for (std::string& a : arguments) argv.push_back(a.data());
         argv.push_back(nullptr);
         std::vector<std::string> variables = environment;
+        if (std::none_of(variables.begin(), variables.end(),
+                         [](const std::string& v) { return v.starts_with("QSKETCH_DURABILITY="); }))
+            variables.emplace_back("QSKETCH_DURABILITY=none");
         std::vector<char*> envp;
         for (std::string& v : variables) envp.push_back(v.data());
         envp.push_back(nullptr);
-        const int failed = ::posix_spawn(&pid_, QSKETCH_SERVER_PROGRAM, &actions, nullptr, argv.data(), envp.data());
+        const int failed = ::posix_spawn(&pid_, program.c_str(), &actions, nullptr, argv.data(), envp.data());
         ::posix_spawn_file_actions_destroy(&actions);
         ::close(out[1]);
-        if (failed != 0) throw std::runtime_error("cannot start the server");
+        if (failed != 0) throw std::runtime_error("cannot start " + program);
     }
     ~process() {
         if (pid_ > 0) {
@@ -103,7 +109,8 @@ private:
 /// A server that serves, on a port of its own.
 class server : public process {
 public:
-    explicit server(std::vector<std::string> arguments = {}) : process(with_any_port(std::move(arguments))) {
+    explicit server(std::vector<std::string> arguments = {}, const std::vector<std::string>& environment = {})
+        : process(with_any_port(std::move(arguments)), environment) {
         const std::string first = line();
         const std::string expected = "listening on http://127.0.0.1:";
         if (first.rfind(expected, 0) != 0) throw std::runtime_error("the server says: " + first + errors());

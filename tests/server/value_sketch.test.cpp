@@ -1,4 +1,4 @@
-#include "domain/sample_sketch.hpp"
+#include "domain/value_sketch.hpp"
 
 #include "support/catch.hpp"
 
@@ -25,8 +25,8 @@ TEST_CASE("Few values and many give the same answers through the same door") {
         const sample_sketch s = of(0, n);
         CHECK(s.count() == static_cast<std::uint64_t>(n));
         CHECK(s.digest().count() == s.count());
-        CHECK(s.top().total() == s.count());
-        CHECK(s.top().lower(0) == static_cast<std::uint64_t>((n + 99) / 100));
+        CHECK(s.frequencies().count() == s.count());
+        CHECK(s.frequencies().lower(0) == static_cast<std::uint64_t>((n + 99) / 100));
         CHECK(s.digest().max() == (std::min)(n - 1, 99));
     }
 }
@@ -43,8 +43,8 @@ TEST_CASE("Merging adds up whatever form the parts have, in one pass or one by o
     together.merge(others);
     for (const sample_sketch* s : {&one_by_one, &together}) {
         CHECK(s->count() == 2000);
-        CHECK(s->top().lower(7) == 20);
-        CHECK(s->top().error() == 0);
+        CHECK(s->frequencies().lower(7) == 20);
+        CHECK(s->frequencies().error() == 0);
         CHECK(std::abs(s->digest().quantile(0.5) - 49.5) <= 1);
     }
     sample_sketch self = of(0, 300);
@@ -61,8 +61,8 @@ TEST_CASE("Merging adds up whatever form the parts have, in one pass or one by o
 }
 
 TEST_CASE("Values are counted exactly while there are at most 24 for each that top can name") {
-    constexpr int exact = 24 * static_cast<int>(sample_sketch::top_size);
-    CHECK(exact == 768);
+    constexpr int exact = 24 * static_cast<int>(qsketch_server::value_frequencies::top_size);
+    CHECK(exact == 384);
     for (const int distinct : {exact, exact + 1}) {
         std::vector<double> values;
         for (int i = 0; i < 3 * distinct; ++i) values.push_back(i % distinct);
@@ -77,10 +77,10 @@ TEST_CASE("Values are counted exactly while there are at most 24 for each that t
         }
         for (const sample_sketch& part : parts) merged.merge(part);
         for (const sample_sketch* s : {&whole, &single, &merged}) {
-            CHECK((s->top().error() == 0) == (distinct == exact));
-            CHECK(s->top().lower(5) <= 3);
-            CHECK(s->top().upper(5) >= 3);
-            CHECK(s->top().items().size() <= sample_sketch::top_size);
+            CHECK((s->frequencies().error() == 0) == (distinct == exact));
+            CHECK(s->frequencies().lower(5) <= 3);
+            CHECK(s->frequencies().upper(5) >= 3);
+            CHECK(s->frequencies().items().size() <= qsketch_server::value_frequencies::top_size);
         }
     }
 }
@@ -108,18 +108,18 @@ TEST_CASE("A slot takes at most 40 KB however many different values come, in bat
 
 TEST_CASE("Values that wait to be summarized count in everything") {
     sample_sketch s = of(0, 1000);
-    const auto before = s.top().lower(7);
+    const auto before = s.frequencies().lower(7);
     for (int i = 0; i < 20; ++i) {
         CHECK(s.count() == static_cast<std::uint64_t>(1000 + i));
         CHECK(s.digest().count() == s.count());
-        CHECK(s.top().lower(7) == before + static_cast<std::uint64_t>(i));
+        CHECK(s.frequencies().lower(7) == before + static_cast<std::uint64_t>(i));
         const auto image = s.serialize();
         const sample_sketch read = sample_sketch::deserialize(image);
         CHECK(read == s);
         CHECK(read.serialize() == image);
         sample_sketch merged;
         merged.merge(s);
-        CHECK(merged.top() == s.top());
+        CHECK(merged.frequencies() == s.frequencies());
         CHECK(merged.count() == s.count());
         const sample_sketch shorter = s;
         s.add(7);

@@ -1,0 +1,128 @@
+#pragma once
+
+#include "domain/instant.hpp"
+
+#include <qsketch/hash.hpp>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <numeric>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace qsketch_server {
+
+/// Seconds since 1970: what a sample's time is kept to.
+[[nodiscard]] inline std::int64_t second_of(instant t) noexcept {
+    return std::chrono::floor<std::chrono::seconds>(t).time_since_epoch().count();
+}
+
+/// Samples of many series as they come in, and then series by series. Every name is kept once, and nothing is
+/// allocated for a sample alone.
+class sample_batch {
+public:
+    /// The samples of one series by time; those of one second in the order in which they came.
+    struct group {
+        std::string_view name;
+        std::span<const std::int64_t> seconds;
+        std::span<const double> values;
+        std::span<const std::uint32_t> lines; ///< Where in the body each of them was.
+    };
+
+    /// A hash with a secret seed keeps strangers from choosing names that collide.
+    explicit sample_batch(qsketch::hash hash = {}) : hash_(hash) {}
+
+    void add(std::uint64_t line, std::string_view name, instant at, double value) {
+        if (names_.empty() || names_[latest_] != name) latest_ = number_of(name); // the same name often comes in a row
+        records_.push_back(
+            {static_cast<std::uint32_t>(latest_), static_cast<std::uint32_t>(line), second_of(at), value});
+    }
+
+    /// To be called once, after the last add().
+    void group_by_series() {
+        begins_.assign(names_.size() + 1, 0);
+        for (const record& r : records_) ++begins_[r.series + 1];
+        std::partial_sum(begins_.begin(), begins_.end(), begins_.begin());
+        std::vector<std::uint32_t> next(begins_.begin(), begins_.end() - 1);
+        std::vector<record> sorted(records_.size());
+        for (const record& r : records_) sorted[next[r.series]++] = r;
+        const auto by_time = [](const record& a, const record& b) { return a.second < b.second; };
+        for (std::size_t i = 0; i < names_.size(); ++i) {
+            const auto begin = sorted.begin() + begins_[i];
+            const auto end = sorted.begin() + begins_[i + 1];
+            if (!std::is_sorted(begin, end, by_time)) std::stable_sort(begin, end, by_time);
+        }
+        seconds_.reserve(sorted.size());
+        values_.reserve(sorted.size());
+        lines_.reserve(sorted.size());
+        for (const record& r : sorted) {
+            seconds_.push_back(r.second);
+            values_.push_back(r.value);
+            lines_.push_back(r.line);
+        }
+        records_ = {};
+    }
+
+    /// How many series there are.
+    [[nodiscard]] std::size_t size() const noexcept { return names_.size(); }
+    /// In the order in which they first came.
+    [[nodiscard]] std::string_view name(std::size_t series) const noexcept { return names_[series]; }
+
+    /// After group_by_series().
+    [[nodiscard]] group operator[](std::size_t series) const noexcept {
+        const std::size_t begin = begins_[series];
+        const std::size_t n = begins_[series + 1] - begin;
+        return {names_[series], std::span(seconds_).subspan(begin, n), std::span(values_).subspan(begin, n),
+                std::span(lines_).subspan(begin, n)};
+    }
+
+private:
+    struct record {
+        std::uint32_t series;
+        std::uint32_t line;
+        std::int64_t second;
+        double value;
+    };
+
+    /// The series of that name, perhaps a new one.
+    [[nodiscard]] std::size_t number_of(std::string_view name) {
+        if (names_.size() * 2 >= slots_.size()) grow();
+        const std::uint64_t hash = hash_(name);
+        for (std::size_t at = hash & (slots_.size() - 1);; at = (at + 1) & (slots_.size() - 1)) {
+            if (slots_[at] == 0) {
+                names_.emplace_back(name);
+                hashes_.push_back(hash);
+                slots_[at] = static_cast<std::uint32_t>(names_.size());
+                return names_.size() - 1;
+            }
+            if (const std::size_t series = slots_[at] - 1; hashes_[series] == hash && names_[series] == name)
+                return series;
+        }
+    }
+
+    void grow() {
+        slots_.assign((std::max)(slots_.size() * 2, std::size_t{64}), 0);
+        for (std::size_t i = 0; i < hashes_.size(); ++i) {
+            std::size_t at = hashes_[i] & (slots_.size() - 1);
+            while (slots_[at] != 0) at = (at + 1) & (slots_.size() - 1);
+            slots_[at] = static_cast<std::uint32_t>(i + 1);
+        }
+    }
+
+    qsketch::hash hash_;
+    std::deque<std::string> names_;
+    std::vector<std::uint64_t> hashes_;
+    std::vector<std::uint32_t> slots_; // open addressing: number of the series, from 1
+    std::size_t latest_ = 0;
+    std::vector<record> records_;
+    std::vector<std::uint32_t> begins_;
+    std::vector<std::int64_t> seconds_;
+    std::vector<double> values_;
+    std::vector<std::uint32_t> lines_;
+};
+
+} // namespace qsketch_server

@@ -1,0 +1,69 @@
+#pragma once
+
+#include <mutex>
+#include <semaphore>
+#include <vector>
+
+namespace qsketch_server {
+
+/// Who works on what, where there are more threads than lanes of work: a lane is held by one thread at a time, and a
+/// thread that is about to wait passes its lane on. The thread that came last gets the next lane, so that as few of
+/// them as possible are kept warm.
+template <class Lane>
+class rota {
+public:
+    /// Where a thread waits; it has one for as long as it calls take().
+    class seat {
+        friend rota;
+        std::binary_semaphore called_{0};
+        Lane* lane_ = nullptr;
+    };
+
+    /// Waits for a lane. Null when end() has been called.
+    [[nodiscard]] Lane* take(seat& mine) {
+        {
+            const std::lock_guard lock(mutex_);
+            if (ended_) return nullptr;
+            if (!free_.empty()) {
+                Lane* const lane = free_.back();
+                free_.pop_back();
+                return lane;
+            }
+            mine.lane_ = nullptr;
+            waiting_.push_back(&mine);
+        }
+        mine.called_.acquire();
+        return mine.lane_;
+    }
+
+    /// For a lane that the caller holds, or a new one.
+    void pass(Lane& lane) {
+        seat* next = nullptr;
+        {
+            const std::lock_guard lock(mutex_);
+            if (waiting_.empty()) {
+                free_.push_back(&lane);
+                return;
+            }
+            next = waiting_.back();
+            waiting_.pop_back();
+        }
+        next->lane_ = &lane;
+        next->called_.release();
+    }
+
+    void end() {
+        const std::lock_guard lock(mutex_);
+        ended_ = true;
+        for (seat* s : waiting_) s->called_.release();
+        waiting_.clear();
+    }
+
+private:
+    std::mutex mutex_;
+    std::vector<Lane*> free_;
+    std::vector<seat*> waiting_;
+    bool ended_ = false;
+};
+
+} // namespace qsketch_server

@@ -1,0 +1,300 @@
+#include "storage/database.hpp"
+
+#include "storage/log_tail.hpp"
+#include "storage/stored_row.hpp"
+
+#include <rocksdb/cache.h>
+#include <rocksdb/convenience.h>
+#include <rocksdb/filter_policy.h>
+#include <rocksdb/listener.h>
+#include <rocksdb/merge_operator.h>
+#include <rocksdb/table.h>
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <cstdarg>
+#include <cstdio>
+#include <deque>
+#include <filesystem>
+
+namespace qsketch_server {
+namespace {
+
+/// RocksDB insists on a table of the name "default".
+constexpr std::array<const char*, table_count> names = {"default", "audience",        "samples", "metrics",
+                                                        "traffic", "traffic_by_user", "pages",   "requests"};
+
+constexpr std::size_t cache_bytes = std::size_t{64} << 20;
+/// Of all tables' rows that are only in memory and in the log. What is opened after a crash reads that much of a log.
+constexpr std::size_t buffer_bytes = std::size_t{64} << 20;
+constexpr std::uint64_t verified_bytes = std::uint64_t{1} << 30;
+constexpr std::uint64_t seconds_of_a_day = 86400;
+
+constexpr std::string_view format_key = "format";
+constexpr std::string_view known_format = "1";
+
+class fold_operator final : public rocksdb::MergeOperator {
+public:
+    explicit fold_operator(table_rules rules) : rules_(std::move(rules)) {}
+
+    const char* Name() const override { return "qsketch.fold"; }
+
+    bool FullMergeV2(const MergeOperationInput& in, MergeOperationOutput* out) const override {
+        std::optional<std::string_view> existing;
+        if (in.existing_value != nullptr) existing = view_of(*in.existing_value);
+        try {
+            const stored_row stored(existing, views(in.operand_list));
+            try {
+                out->new_value = stored.fold(rules_) + stored_row::whole;
+            } catch (const std::exception&) {
+                out->new_value = stored.to_unfolded();
+            }
+            return true;
+        } catch (const std::exception&) {
+            return false;
+        }
+    }
+
+    bool PartialMergeMulti(const rocksdb::Slice&, const std::deque<rocksdb::Slice>& in, std::string* out,
+                           rocksdb::Logger*) const override {
+        if (!rules_.combine) return false;
+        try {
+            auto combined = rules_.combine(views(in));
+            if (combined) *out = *std::move(combined);
+            return combined.has_value();
+        } catch (const std::exception&) {
+            return false;
+        }
+    }
+
+private:
+    template <class Slices>
+    [[nodiscard]] static std::vector<std::string_view> views(const Slices& slices) {
+        std::vector<std::string_view> out;
+        out.reserve(slices.size());
+        for (const rocksdb::Slice& s : slices) out.push_back(view_of(s));
+        return out;
+    }
+
+    table_rules rules_;
+};
+
+class expiry_filter final : public rocksdb::CompactionFilter {
+public:
+    explicit expiry_filter(table_rules rules) : rules_(std::move(rules)) {}
+
+    const char* Name() const override { return "qsketch.expiry"; }
+
+    Decision FilterV2(int, const rocksdb::Slice& key, ValueType type, const rocksdb::Slice& value, std::string*,
+                      std::string*) const override {
+        if (type != ValueType::kValue) return Decision::kKeep; // an operand is no row yet
+        try {
+            const stored_row stored(view_of(value));
+            if (stored.is_folded() && rules_.expired(view_of(key), stored.fold(rules_))) return Decision::kRemove;
+        } catch (const std::exception&) { // who cannot be read is kept, for a version that can
+        }
+        return Decision::kKeep;
+    }
+
+private:
+    table_rules rules_;
+};
+
+/// RocksDB's errors in our log. Its own log is a file beside the data, and a disk without room for that would end the
+/// process: a failed write to it is followed by an assertion.
+class error_log final : public rocksdb::Logger {
+public:
+    error_log() : Logger(rocksdb::ERROR_LEVEL) {}
+
+    using Logger::Logv;
+    void Logv(const char*, std::va_list) override {}
+    void Logv(rocksdb::InfoLogLevel level, const char* format, std::va_list values) override {
+        if (level < rocksdb::ERROR_LEVEL || level > rocksdb::FATAL_LEVEL) return;
+        std::array<char, 512> text{};
+        std::vsnprintf(text.data(), text.size(), format, values);
+        spdlog::error("storage: {}", text.data());
+    }
+};
+
+class halt_listener final : public rocksdb::EventListener {
+public:
+    explicit halt_listener(std::function<void(const std::string&)> on_halt) : on_halt_(std::move(on_halt)) {}
+
+    void OnBackgroundError(rocksdb::BackgroundErrorReason, rocksdb::Status* error) override {
+        if (error->severity() >= rocksdb::Status::kHardError && on_halt_) on_halt_(error->ToString());
+    }
+    /// Resuming would write to the old log what is left of a record that was never acknowledged; after a crash in the
+    /// midst of it, that would be there. So it is for errors only that leave the log alone.
+    void OnErrorRecoveryBegin(rocksdb::BackgroundErrorReason, rocksdb::Status error, bool* automatic) override {
+        if (error.severity() >= rocksdb::Status::kHardError) *automatic = false;
+    }
+
+private:
+    std::function<void(const std::string&)> on_halt_;
+};
+
+/// What RocksDB says, and the damaged log if it names no file.
+[[nodiscard]] storage_error damaged(const std::string& path, const rocksdb::Status& status) {
+    std::string text = path + " cannot be opened: " + status.ToString();
+    if (status.IsCorruption() && status.ToString().find(path) == std::string::npos)
+        for (const auto& [number, log] : logs_in(path))
+            if (!is_whole(log)) text.append(" in ").append(log);
+    return storage_error(text);
+}
+
+/// Refuses what another version has written. Looks at the default table only and writes nothing.
+void check_format(const database::settings& s) {
+    rocksdb::Options options;
+    options.info_log = std::make_shared<error_log>();
+    options.wal_recovery_mode = rocksdb::WALRecoveryMode::kPointInTimeRecovery; // the log's tail is looked at later
+    options.merge_operator = std::make_shared<fold_operator>(s.rules[0]);
+    rocksdb::DB* opened = nullptr;
+    const auto status = rocksdb::DB::OpenForReadOnly(options, s.path, &opened);
+    if (!status.ok()) throw damaged(s.path, status);
+    const std::unique_ptr<rocksdb::DB> rows(opened);
+    std::string found;
+    if (const auto read = rows->Get({}, slice_of(format_key), &found); read.IsNotFound())
+        return;
+    else
+        require(read);
+    found.resize(found.empty() ? 0 : found.size() - 1);
+    if (found != known_format)
+        throw storage_error(s.path + " has the format " + found + ", this version knows format " +
+                            std::string(known_format) + " only");
+}
+
+} // namespace
+
+void require(const rocksdb::Status& s) {
+    if (!s.ok()) throw storage_error(s.ToString());
+}
+
+rocksdb::DBOptions database::options_for(const settings& s) {
+    rocksdb::DBOptions out;
+    if (s.env != nullptr) out.env = s.env;
+    out.create_missing_column_families = true;
+    out.max_total_wal_size = buffer_bytes;
+    out.db_write_buffer_size = buffer_bytes;
+    out.max_open_files = 96;
+    out.max_bgerror_resume_count = 0;
+    out.info_log = std::make_shared<error_log>();
+    out.listeners.push_back(std::make_shared<halt_listener>(s.on_halt));
+    // After synchronous writes only a record that nobody was told of can be torn, the last one, and that has been cut
+    // off: what is not whole now is damage. Of others the system may have written what came later and not what came
+    // before, so the first that is torn is where they end; flushed, so that no torn log stays among those in use.
+    out.wal_recovery_mode = s.when == storage::sync::commit ? rocksdb::WALRecoveryMode::kAbsoluteConsistency
+                                                            : rocksdb::WALRecoveryMode::kPointInTimeRecovery;
+    out.avoid_flush_during_recovery = s.when == storage::sync::commit;
+    return out;
+}
+
+std::vector<rocksdb::ColumnFamilyDescriptor> database::families_for(const settings& s, filter_list& filters) {
+    rocksdb::BlockBasedTableOptions blocks;
+    blocks.block_cache = rocksdb::NewLRUCache(cache_bytes);
+    blocks.filter_policy.reset(rocksdb::NewBloomFilterPolicy(10));
+    rocksdb::ColumnFamilyOptions common;
+    common.compression = rocksdb::kLZ4Compression;
+    common.level_compaction_dynamic_level_bytes = true;
+    common.write_buffer_size = buffer_bytes / 4;
+    common.periodic_compaction_seconds = seconds_of_a_day; // what has expired does not stay for want of other work
+    common.table_factory.reset(rocksdb::NewBlockBasedTableFactory(blocks));
+    std::vector<rocksdb::ColumnFamilyDescriptor> out;
+    for (std::size_t i = 0; i < table_count; ++i) {
+        rocksdb::ColumnFamilyOptions family = common;
+        family.merge_operator = std::make_shared<fold_operator>(s.rules[i]);
+        if (s.rules[i].expired) {
+            filters.push_back(std::make_unique<expiry_filter>(s.rules[i]));
+            family.compaction_filter = filters.back().get();
+        }
+        out.emplace_back(names[i], family);
+    }
+    return out;
+}
+
+const char* database::name(table t) noexcept { return names[static_cast<std::size_t>(t)]; }
+
+database::database(const settings& s) {
+    rocksdb::DBOptions options = options_for(s);
+    options.create_if_missing = true;
+    require(options.env->CreateDirIfMissing(s.path));
+    rocksdb::DB* opened = nullptr;
+    const auto status = rocksdb::DB::Open(options, s.path, families_for(s, filters_), &handles_, &opened);
+    if (!status.ok()) throw damaged(s.path, status);
+    rows_.reset(opened);
+}
+
+database::~database() { close(); }
+
+void database::close() noexcept {
+    if (!rows_) return;
+    for (rocksdb::ColumnFamilyHandle* h : handles_) rows_->DestroyColumnFamilyHandle(h); // before the database
+    handles_.clear();
+    rows_->Close().PermitUncheckedError();
+    rows_.reset();
+}
+
+void database::check(const settings& s) {
+    if (!std::filesystem::exists(s.path + "/CURRENT")) {
+        if (std::filesystem::exists(s.path))
+            for (const auto& entry : std::filesystem::directory_iterator(s.path))
+                if (entry.path().extension() == ".sst" || entry.path().extension() == ".log")
+                    throw storage_error(s.path + "/CURRENT is missing, but there are rows; --repair may find them");
+        return;
+    }
+    std::vector<std::string> found;
+    const auto listed = rocksdb::DB::ListColumnFamilies({}, s.path, &found);
+    if (!listed.ok()) throw damaged(s.path, listed);
+    for (const std::string& name : found)
+        if (std::find(names.begin(), names.end(), name) == names.end())
+            throw storage_error(s.path + " has a table \"" + name + "\": a newer version has written it");
+    if (found.size() < names.size()) // all are made together
+        throw storage_error(s.path + " has lost tables: the file that its CURRENT names is damaged");
+    check_format(s);
+    if (s.when != storage::sync::commit) return;
+    const auto log = newest_log(s.path);
+    if (!log) return;
+    if (const auto torn = cut_torn_tail(*log); torn > 0)
+        spdlog::warn("storage: {} ended in {} bytes of a torn record, which nobody was told was kept", *log, torn);
+}
+
+void database::settle_format() {
+    std::string found;
+    const auto status = rows_->Get({}, slice_of(format_key), &found);
+    if (status.ok()) return;
+    if (!status.IsNotFound()) require(status);
+    if (rows_->GetLatestSequenceNumber() > 0)
+        throw storage_error(rows_->GetName() + " has rows and no format: this server has not written it");
+    rocksdb::WriteOptions synced;
+    synced.sync = true;
+    require(rows_->Put(synced, slice_of(format_key), std::string(known_format) + stored_row::whole));
+}
+
+void database::verify() const {
+    std::uint64_t bytes = 0;
+    if (rows_->GetAggregatedIntProperty(rocksdb::DB::Properties::kTotalSstFilesSize, &bytes) && bytes <= verified_bytes)
+        require(rows_->VerifyChecksum());
+}
+
+std::map<std::uint64_t, std::string> logs_in(const std::string& path) {
+    std::map<std::uint64_t, std::string> out;
+    for (const auto& entry : std::filesystem::directory_iterator(path)) {
+        if (entry.path().extension() != ".log") continue;
+        const std::string stem = entry.path().stem();
+        std::uint64_t number = 0;
+        if (std::from_chars(stem.data(), stem.data() + stem.size(), number).ec == std::errc{})
+            out.emplace(number, entry.path());
+    }
+    return out;
+}
+
+std::optional<std::string> newest_log(const std::string& path) {
+    const auto logs = logs_in(path);
+    const auto found = std::find_if(logs.rbegin(), logs.rend(),
+                                    [](const auto& log) { return std::filesystem::file_size(log.second) > 0; });
+    return found == logs.rend() ? std::nullopt : std::optional(found->second);
+}
+
+} // namespace qsketch_server

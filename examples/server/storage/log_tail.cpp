@@ -1,0 +1,161 @@
+#include "storage/log_tail.hpp"
+
+#include "storage/storage.hpp"
+
+#include <qsketch/detail/endian.hpp>
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <fstream>
+#include <iterator>
+#include <limits>
+#include <optional>
+#include <string_view>
+#include <system_error>
+
+// The format of RocksDB's logs: blocks of 32 KiB that hold fragments of records, none of them across the end of a
+// block. A fragment is CRC-32C (masked) of what follows its size, u16 size, u8 type, bytes. A record's bytes begin
+// with its u64 sequence number. Source: RocksDB's wiki, "Write Ahead Log File Format".
+namespace qsketch_server {
+namespace {
+
+constexpr std::size_t block_size = 32768;
+constexpr std::size_t header_size = 7;
+
+enum class part : unsigned char { full = 1, first = 2, middle = 3, last = 4 };
+
+template <class Integer>
+[[nodiscard]] Integer load(std::string_view bytes, std::size_t at) noexcept {
+    return qsketch::detail::load_little_endian<Integer>(reinterpret_cast<const std::byte*>(bytes.data() + at));
+}
+
+constexpr std::array<std::uint32_t, 256> crc_table = [] {
+    std::array<std::uint32_t, 256> table{};
+    for (std::uint32_t i = 0; i < 256; ++i) {
+        table[i] = i;
+        for (int bit = 0; bit < 8; ++bit) table[i] = (table[i] >> 1) ^ ((table[i] & 1) != 0 ? 0x82f63b78u : 0u);
+    }
+    return table;
+}();
+
+[[nodiscard]] std::uint32_t masked_crc(std::string_view bytes) noexcept {
+    std::uint32_t crc = ~std::uint32_t{0};
+    for (const char c : bytes) crc = crc_table[(crc ^ static_cast<unsigned char>(c)) & 0xff] ^ (crc >> 8);
+    crc = ~crc;
+    return ((crc >> 15) | (crc << 17)) + 0xa282ead8u;
+}
+
+struct fragment {
+    part type;
+    std::string_view bytes;
+};
+
+/// The fragment at that place; nothing if there is none, or a damaged one.
+[[nodiscard]] std::optional<fragment> fragment_at(std::string_view log, std::size_t at) noexcept {
+    const std::size_t end = (std::min)(log.size(), at / block_size * block_size + block_size);
+    if (end - at < header_size) return {};
+    const std::size_t size = load<std::uint16_t>(log, at + 4);
+    const auto type = static_cast<unsigned char>(log[at + 6]);
+    if (type < 1 || type > 4 || end - at - header_size < size) return {};
+    if (masked_crc(log.substr(at + 6, 1 + size)) != load<std::uint32_t>(log, at)) return {};
+    return fragment{static_cast<part>(type), log.substr(at + header_size, size)};
+}
+
+/// Calls visit(record) for whole records until it returns false; says where the last it took ends.
+template <class Visitor>
+[[nodiscard]] std::size_t visit_records(std::string_view log, Visitor visit) {
+    std::size_t end = 0;
+    bool inside = false;
+    std::string record;
+    for (std::size_t at = 0; at < log.size();) {
+        if (block_size - at % block_size < header_size) { // too little for a fragment
+            at += block_size - at % block_size;
+            continue;
+        }
+        const auto found = fragment_at(log, at);
+        if (!found) break;
+        const bool begins = found->type == part::full || found->type == part::first;
+        if (begins == inside) break;
+        if (begins) record.clear();
+        record.append(found->bytes);
+        at += header_size + found->bytes.size();
+        inside = found->type == part::first || found->type == part::middle;
+        if (inside) continue;
+        if (record.size() < sizeof(std::uint64_t) || !visit(std::string_view(record))) break;
+        end = at;
+    }
+    return end;
+}
+
+/// Where the last whole record with no higher sequence number ends.
+[[nodiscard]] std::size_t end_of_records(std::string_view log, std::uint64_t last) {
+    return visit_records(log, [&](std::string_view record) { return load<std::uint64_t>(record, 0) <= last; });
+}
+
+/// Does a record begin somewhere behind that place?
+[[nodiscard]] bool has_record_after(std::string_view log, std::size_t at) noexcept {
+    while (++at < log.size()) {
+        const auto found = fragment_at(log, at);
+        if (found && (found->type == part::full || found->type == part::first)) return true;
+    }
+    return false;
+}
+
+[[nodiscard]] std::string contents(const std::string& file) {
+    std::ifstream in(file, std::ios::binary);
+    std::string out{std::istreambuf_iterator<char>(in), {}};
+    if (!in) throw storage_error(file + " cannot be read");
+    return out;
+}
+
+void cut(const std::string& file, std::size_t size) {
+    const int fd = ::open(file.c_str(), O_WRONLY | O_CLOEXEC);
+    const bool done = fd >= 0 && ::ftruncate(fd, static_cast<off_t>(size)) == 0 && ::fsync(fd) == 0;
+    const int error = errno;
+    if (fd >= 0) ::close(fd);
+    if (!done)
+        throw storage_error(file +
+                            " cannot be shortened: " + std::error_code(error, std::generic_category()).message());
+}
+
+/// How much has been written: what was allotted in advance reads as zeros.
+[[nodiscard]] std::size_t written_bytes(std::string_view log) noexcept { return log.find_last_not_of('\0') + 1; }
+
+constexpr std::uint64_t any_sequence = (std::numeric_limits<std::uint64_t>::max)();
+
+} // namespace
+
+std::uint64_t cut_torn_tail(const std::string& log) {
+    const std::string bytes = contents(log);
+    const std::size_t end = end_of_records(bytes, any_sequence);
+    const std::size_t written = written_bytes(bytes);
+    if (written <= end) return 0;
+    if (has_record_after(bytes, end))
+        throw storage_error(log + " is damaged at byte " + std::to_string(end) + ", with whole records behind it");
+    cut(log, end);
+    return written - end;
+}
+
+bool is_whole(const std::string& log) {
+    const std::string bytes = contents(log);
+    return written_bytes(bytes) <= end_of_records(bytes, any_sequence);
+}
+
+void cut_after(const std::string& log, std::uint64_t last) {
+    const std::string bytes = contents(log);
+    const std::size_t end = end_of_records(bytes, last);
+    if (end < bytes.size()) cut(log, end);
+}
+
+void each_record(const std::string& log, const std::function<void(std::string_view record)>& visit) {
+    (void)visit_records(contents(log), [&](std::string_view record) {
+        visit(record);
+        return true;
+    });
+}
+
+} // namespace qsketch_server

@@ -1,0 +1,138 @@
+#include "http/gate.hpp"
+
+#include "support/catch.hpp"
+#include "support/client.hpp"
+
+#include <sys/resource.h>
+
+#include <atomic>
+#include <latch>
+#include <string>
+#include <thread>
+#include <vector>
+
+using namespace qsketch_server;
+using namespace server_test;
+using namespace std::chrono_literals;
+
+namespace {
+
+std::string answer_of(const std::string& body) {
+    return "HTTP/1.1 200 OK\r\nContent-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body;
+}
+
+/// A gate on a free port with a thread that sweeps.
+class running_gate {
+public:
+    running_gate(std::size_t threads, std::size_t lanes, gate::answerer answer)
+        : gate_({threads, lanes, 1000, 1 << 20}, std::move(answer)) {
+        const std::string url = gate_.bind("127.0.0.1", 0, false).url;
+        port_ = static_cast<std::uint16_t>(std::stoi(url.substr(url.rfind(':') + 1)));
+        gate_.start();
+    }
+    ~running_gate() { gate_.stop(5s); }
+    [[nodiscard]] std::uint16_t port() const noexcept { return port_; }
+
+private:
+    gate gate_;
+    std::uint16_t port_ = 0;
+};
+
+double processor_seconds() {
+    rusage used{};
+    ::getrusage(RUSAGE_SELF, &used);
+    const auto seconds = [](const timeval& t) {
+        return static_cast<double>(t.tv_sec) + 1e-6 * static_cast<double>(t.tv_usec);
+    };
+    return seconds(used.ru_utime) + seconds(used.ru_stime);
+}
+
+} // namespace
+
+TEST_CASE("Who steps aside before waiting holds up no other connection, as long as there are threads") {
+    constexpr int waiting = 3;
+    std::latch arrived(waiting);
+    std::latch go_on(1);
+    const running_gate g(waiting, 1, [&](exchange& x) {
+        if (x.head.target == "/wait") {
+            x.step_aside();
+            x.step_aside(); // means nothing more
+            arrived.count_down();
+            go_on.wait();
+        }
+        return answer_of(x.head.target);
+    });
+    std::vector<connection> held;
+    for (int i = 0; i < waiting; ++i) {
+        held.emplace_back(g.port());
+        // What follows is there before the first answer is, and is answered after it by the same thread.
+        held.back().send("GET /wait HTTP/1.1\r\nHost: x\r\n\r\nGET /next HTTP/1.1\r\nHost: x\r\n\r\n");
+    }
+    arrived.wait();
+    for (int i = 0; i < 20; ++i) CHECK(get(g.port(), "/quick").body == "/quick");
+    go_on.count_down();
+    for (auto& c : held) {
+        CHECK(c.receive().body == "/wait");
+        CHECK(c.receive().body == "/next");
+        c.send("GET /again HTTP/1.1\r\nHost: x\r\n\r\n");
+        CHECK(c.receive().body == "/again");
+    }
+}
+
+TEST_CASE("A connection that ends or goes on sending while its answer is waited for costs nothing and is not lost") {
+    std::latch arrived(2);
+    std::latch go_on(1);
+    const running_gate g(4, 2, [&](exchange& x) {
+        if (x.head.target == "/wait") {
+            x.step_aside();
+            arrived.count_down();
+            go_on.wait();
+        }
+        return answer_of(x.head.target);
+    });
+    auto gone = std::make_unique<connection>(g.port());
+    connection eager(g.port());
+    gone->send("GET /wait HTTP/1.1\r\nHost: x\r\n\r\n");
+    eager.send("GET /wait HTTP/1.1\r\nHost: x\r\n\r\n");
+    arrived.wait();
+    gone.reset();
+    for (int i = 0; i < 50; ++i) eager.send("GET /" + std::to_string(i) + " HTTP/1.1\r\nHost: x\r\n\r\n");
+    const double before = processor_seconds();
+    std::this_thread::sleep_for(500ms);
+    CHECK(processor_seconds() - before < 0.2);
+    go_on.count_down();
+    CHECK(eager.receive().body == "/wait");
+    for (int i = 0; i < 50; ++i) CHECK(eager.receive().body == "/" + std::to_string(i));
+}
+
+TEST_CASE("All requests that come at once may wait at once, and all are answered") {
+    constexpr int clients = 64;
+    std::latch everybody(clients);
+    const running_gate g(clients, 2, [&](exchange& x) {
+        x.step_aside();
+        everybody.arrive_and_wait(); // for ever, if one thread fewer got here
+        return answer_of("done");
+    });
+    std::vector<connection> held;
+    for (int i = 0; i < clients; ++i) held.emplace_back(g.port());
+    for (auto& c : held) c.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+    for (auto& c : held) CHECK(c.receive().body == "done");
+}
+
+TEST_CASE("A gate that stops waits for those who have stepped aside") {
+    std::latch arrived(1);
+    std::atomic<bool> finished = false;
+    auto g = std::make_unique<running_gate>(2, 1, [&](exchange& x) {
+        x.step_aside();
+        arrived.count_down();
+        std::this_thread::sleep_for(300ms);
+        finished = true;
+        return answer_of("late");
+    });
+    connection c(g->port());
+    c.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+    arrived.wait();
+    g.reset();
+    CHECK(finished);
+    CHECK(c.receive().body == "late");
+}
