@@ -7,11 +7,11 @@
 #include "support/sketch_types.hpp"
 
 #include "support/catch.hpp"
+#include "support/hex.hpp"
 
 #include <cstddef>
 #include <cstdint>
 #include <fstream>
-#include <iterator>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -19,8 +19,10 @@
 
 namespace {
 
+using support::from_hex;
 using support::sketch_case;
 using support::sketch_types;
+using support::to_hex;
 
 /// Small: a handful of events. Large: enough to leave every small form.
 template <class Sketch>
@@ -35,41 +37,12 @@ std::string path_of(const std::string& example) {
     return std::string(QSKETCH_GOLDEN_DIRECTORY) + "/" + sketch_case<Sketch>::name() + "_" + example + ".hex";
 }
 
-/// 32 bytes a line.
-std::string to_hex(const std::vector<std::byte>& image) {
-    constexpr char digits[] = "0123456789abcdef";
-    std::string text;
-    for (std::size_t i = 0; i < image.size(); ++i) {
-        text += digits[std::to_integer<unsigned>(image[i]) >> 4];
-        text += digits[std::to_integer<unsigned>(image[i]) & 15];
-        if (i % 32 == 31 || i + 1 == image.size()) text += '\n';
-    }
-    return text;
-}
-
-std::vector<std::byte> from_hex(const std::string& text) {
-    std::vector<std::byte> image;
-    unsigned high = 16;
-    for (const char c : text) {
-        if (c == '\n' || c == '\r') continue;
-        const auto digit = static_cast<unsigned>(c <= '9' ? c - '0' : c - 'a' + 10);
-        if (high == 16) {
-            high = digit;
-        } else {
-            image.push_back(std::byte(high * 16 + digit));
-            high = 16;
-        }
-    }
-    return image;
-}
-
 } // namespace
 
 TEMPLATE_LIST_TEST_CASE("sketches write the bytes they always wrote", "", sketch_types) {
     for (const auto& [name, sketch] : examples<TestType>()) {
         CAPTURE(path_of<TestType>(name));
-        std::ifstream file(path_of<TestType>(name));
-        const std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+        const std::string text = support::text_of_file(path_of<TestType>(name));
         REQUIRE_FALSE(text.empty());
         CHECK(to_hex(sketch.serialize()) == text);
         const auto read = TestType::deserialize(from_hex(text));

@@ -1,12 +1,10 @@
 #pragma once
 
+#include <qsketch/detail/bytes.hpp>
 #include <qsketch/detail/endian.hpp>
 #include <qsketch/detail/mul128.hpp>
-#include <qsketch/error.hpp>
 
 #include <array>
-#include <bit>
-#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -16,7 +14,7 @@
 #include <utility>
 #include <vector>
 
-/// The frame around every serialized sketch, and the only code that reads or writes raw bytes.
+/// The frame around every serialized sketch.
 ///
 ///     offset  0   1   2   3   4   5   6   7   8  .. 11   12 ...
 ///            'Q' 'S' 'K' ver  kind  three options  checksum   body
@@ -80,10 +78,10 @@ inline constexpr std::size_t image_checksum_offset = 8;
 }
 
 /// Builds one image: header at construction, body by put(), checksum by finish().
-class image_writer {
+class image_writer : public byte_writer {
 public:
-    image_writer(image_kind kind, image_options options, std::size_t body_size) {
-        bytes_.reserve(image_header_size + body_size);
+    image_writer(image_kind kind, image_options options, std::size_t body_size)
+        : byte_writer(image_header_size + body_size) {
         for (const char c : std::string_view("QSK")) put(static_cast<std::uint8_t>(c));
         put(image_version);
         put(static_cast<std::uint8_t>(kind));
@@ -91,39 +89,18 @@ public:
         put(std::uint32_t{0});
     }
 
-    template <std::unsigned_integral T>
-    void put(T value) {
-        const std::size_t at = bytes_.size();
-        bytes_.resize(at + sizeof value);
-        store_little_endian(bytes_.data() + at, value);
-    }
-    void put(double value) { put(std::bit_cast<std::uint64_t>(value)); }
-
-    template <std::unsigned_integral T>
-    void put(std::span<const T> values) {
-        if constexpr (std::endian::native == std::endian::little) {
-            const auto raw = std::as_bytes(values);
-            bytes_.insert(bytes_.end(), raw.begin(), raw.end());
-        } else {
-            for (const T value : values) put(value);
-        }
-    }
-    void put(std::span<const std::byte> raw) { bytes_.insert(bytes_.end(), raw.begin(), raw.end()); }
-
     [[nodiscard]] std::vector<std::byte> finish() && {
-        store_little_endian(bytes_.data() + image_checksum_offset, framed_checksum(bytes_));
-        return std::move(bytes_);
+        auto image = std::move(*this).byte_writer::finish();
+        store_little_endian(image.data() + image_checksum_offset, framed_checksum(image));
+        return image;
     }
-
-private:
-    std::vector<std::byte> bytes_;
 };
 
-/// Reads one image: the constructor checks the frame, take() checks every length against what is left.
-class image_reader {
+/// Reads one image: the constructor checks the frame.
+class image_reader : public byte_reader {
 public:
     /// Throws format_error unless `image` is a whole, undamaged image of `kind` in a version known here.
-    image_reader(std::span<const std::byte> image, image_kind kind, std::string_view name) : name_(name) {
+    image_reader(std::span<const std::byte> image, image_kind kind, std::string_view name) : byte_reader(image, name) {
         if (image.size() < image_header_size)
             fail("has " + std::to_string(image.size()) + " bytes, the header alone takes " +
                  std::to_string(image_header_size));
@@ -137,60 +114,17 @@ public:
         if (load_little_endian<std::uint32_t>(image.data() + image_checksum_offset) != framed_checksum(image))
             fail("is damaged: its checksum does not match its bytes");
         options_ = {at(image, 5), at(image, 6), at(image, 7)};
-        rest_ = image.subspan(image_header_size);
+        static_cast<void>(take_bytes(image_header_size));
     }
 
     [[nodiscard]] const image_options& options() const noexcept { return options_; }
-    [[nodiscard]] std::size_t remaining() const noexcept { return rest_.size(); }
-
-    template <std::unsigned_integral T>
-    [[nodiscard]] T take() {
-        return load_little_endian<T>(take_bytes(sizeof(T)).data());
-    }
-    [[nodiscard]] double take_double() { return std::bit_cast<double>(take<std::uint64_t>()); }
-
-    /// `count` integers; the count is checked against the bytes that are left before anything is allocated.
-    template <std::unsigned_integral T>
-    [[nodiscard]] std::vector<T> take_array(std::uint64_t count) {
-        if (count > rest_.size() / sizeof(T))
-            fail("is truncated: " + std::to_string(count) + " values of " + std::to_string(sizeof(T)) +
-                 " bytes announced, " + std::to_string(rest_.size()) + " bytes left");
-        const auto raw = take_bytes(static_cast<std::size_t>(count) * sizeof(T));
-        std::vector<T> values(static_cast<std::size_t>(count));
-        if (!raw.empty()) std::memcpy(values.data(), raw.data(), raw.size());
-        if constexpr (std::endian::native != std::endian::little)
-            for (T& value : values) value = little_endian(value);
-        return values;
-    }
-
-    [[nodiscard]] std::span<const std::byte> take_bytes(std::size_t size) {
-        if (size > rest_.size())
-            fail("is truncated: " + std::to_string(size) + " bytes needed, " + std::to_string(rest_.size()) + " left");
-        const auto taken = rest_.first(size);
-        rest_ = rest_.subspan(size);
-        return taken;
-    }
-
-    /// Throws unless every byte has been taken.
-    void expect_end() const {
-        if (!rest_.empty()) fail("has " + std::to_string(rest_.size()) + " bytes too many");
-    }
-
-    /// Throws format_error: "<name> image <what>".
-    [[noreturn]] void fail(const std::string& what) const { throw format_error(std::string(name_) + " image " + what); }
-
-    void require(bool holds, const char* what) const {
-        if (!holds) fail(what);
-    }
 
 private:
     [[nodiscard]] static std::uint8_t at(std::span<const std::byte> image, std::size_t i) noexcept {
         return std::to_integer<std::uint8_t>(image[i]);
     }
 
-    std::string_view name_;
     image_options options_{};
-    std::span<const std::byte> rest_;
 };
 
 } // namespace qsketch::inline v0::detail
