@@ -8,17 +8,25 @@
 namespace qsketch::inline v0::detail {
 
 template <std::unsigned_integral T>
-[[nodiscard]] constexpr T little_endian(T value) noexcept {
-    if constexpr (std::endian::native == std::endian::little || sizeof(T) == 1) {
+[[nodiscard]] constexpr T bytes_reversed(T value) noexcept {
+    if constexpr (sizeof(T) == 1) {
         return value;
     } else {
-        T swapped = 0;
+        T reversed = 0;
         for (std::size_t i = 0; i < sizeof(T); ++i) {
-            swapped = static_cast<T>((swapped << 8) | (value & 0xff));
+            reversed = static_cast<T>((reversed << 8) | (value & 0xff));
             value = static_cast<T>(value >> 8);
         }
-        return swapped;
+        return reversed;
     }
+}
+
+template <std::unsigned_integral T>
+[[nodiscard]] constexpr T little_endian(T value) noexcept {
+    if constexpr (std::endian::native == std::endian::little)
+        return value;
+    else
+        return bytes_reversed(value);
 }
 
 /// Reads a little-endian integer from any address, aligned or not. The caller owns the bounds.
