@@ -1,6 +1,6 @@
 #pragma once
 
-#include <qsketch/detail/image.hpp>
+#include <qsketch/detail/bytes.hpp>
 
 #include <cstdint>
 
@@ -8,13 +8,13 @@
 /// Exactly one spelling per value is written and accepted.
 namespace qsketch::inline v0::detail {
 
-inline void put_varint(image_writer& out, std::uint32_t value) {
+inline void put_varint(byte_writer& out, std::uint32_t value) {
     for (; value >= 0x80; value >>= 7) out.put(static_cast<std::uint8_t>(value | 0x80));
     out.put(static_cast<std::uint8_t>(value));
 }
 
 /// Throws format_error for a truncated, overlong or more than 32 bits long one.
-[[nodiscard]] inline std::uint32_t take_varint(image_reader& in) {
+[[nodiscard]] inline std::uint32_t take_varint(byte_reader& in) {
     std::uint32_t value = 0;
     for (unsigned shift = 0;; shift += 7) {
         const auto byte = in.take<std::uint8_t>();
