@@ -184,13 +184,11 @@ TEST_CASE("A damaged file is refused by name, and repaired but for what was in i
         std::string part;
         std::string cut;
         std::ptrdiff_t at; ///< From the end if negative.
-        bool loses_pages;
     };
     for (const wound& w :
-         {wound{".sst", "", 4'000'000, true}, wound{".sst", "", -3, true}, wound{".sst", "half", 0, true},
-          wound{".sst", "all", 0, true}, wound{"MANIFEST", "", 10, false}, wound{"MANIFEST", "", -5, false},
-          wound{"MANIFEST", "half", 0, false}, wound{"MANIFEST", "all", 0, false}, wound{"CURRENT", "all", 0, false},
-          wound{"CURRENT", "", 3, false}}) {
+         {wound{".sst", "", 4'000'000}, wound{".sst", "", -3}, wound{".sst", "half", 0}, wound{".sst", "all", 0},
+          wound{"MANIFEST", "", 10}, wound{"MANIFEST", "", -5}, wound{"MANIFEST", "half", 0},
+          wound{"MANIFEST", "all", 0}, wound{"CURRENT", "all", 0}, wound{"CURRENT", "", 3}}) {
         INFO(w.part << " " << w.cut << " " << w.at);
         const directory elsewhere;
         copy(place.path(), elsewhere.path());
@@ -208,10 +206,16 @@ TEST_CASE("A damaged file is refused by name, and repaired but for what was in i
                                                                : "CURRENT"));
         for (const bool repair : {true, false}) {
             storage store({elsewhere.path(), storage::sync::commit, repair}, appending_rules());
-            CHECK(store.get(table::audience, "k") == expected);
+            const std::string k = store.get(table::audience, "k").value_or("");
             const auto pages = rows_of(store, table::pages).size();
-            CHECK(pages > 0);
-            if (w.loses_pages) CHECK(pages < 400);
+            if (w.part == ".sst") {
+                CHECK(k == expected);
+                CHECK(pages < 400);
+            } else { // without a list of files the last of the log may be lost, but nothing is there twice
+                CHECK(expected.starts_with(k));
+                CHECK(k.size() >= expected.size() / 2);
+            }
+            CHECK(pages >= 160);
             merge(store, "other", "x");
         }
         CHECK(storage({elsewhere.path()}, appending_rules()).get(table::audience, "other") == "xx");

@@ -134,8 +134,9 @@ TEST_CASE("--help names every flag with its environment name, and ends well") {
     for (std::string line; !(line = p.line()).empty() || text.size() < 500;) text += line + "\n";
     for (std::string line; !(line = p.line()).empty();) text += line + "\n";
     CHECK(p.wait(5s) == 0);
+    CHECK(text.find("(default: commit)") != text.npos);
     for (const char* name :
-         {"--host", "QSKETCH_HOST", "--max-series", "QSKETCH_MAX_SERIES", "--durability", "--data-dir",
+         {"--host", "QSKETCH_HOST", "--max-series", "QSKETCH_MAX_SERIES", "--durability", "--repair", "--data-dir",
           "QSKETCH_DATA_DIR", "--rate-limit", "--grpc-port", "--cluster", "--auth-tokens-file", "--demo"})
         CHECK(text.find(name) != text.npos);
     process version({"--version"});

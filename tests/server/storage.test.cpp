@@ -9,6 +9,7 @@
 #include <atomic>
 #include <charconv>
 #include <filesystem>
+#include <fstream>
 #include <memory>
 #include <string>
 #include <thread>
@@ -281,6 +282,23 @@ TEST_CASE("What another version has written is refused") {
         REQUIRE(db->Close().ok());
         CHECK(refusal(place.path()) == place.path() + "/rows has a table \"later\": a newer version has written it");
     }
+}
+
+TEST_CASE("A first start that was cut short is begun again") {
+    const directory place;
+    std::filesystem::create_directory(place.path() + "/rows");
+    SECTION("before there was a list of files") { std::ofstream(place.path() + "/rows/MANIFEST-000001") << "some"; }
+    SECTION("before there were all tables") {
+        rocksdb::Options options;
+        options.create_if_missing = true;
+        rocksdb::DB* opened = nullptr;
+        REQUIRE(rocksdb::DB::Open(options, place.path() + "/rows", &opened).ok());
+        const std::unique_ptr<rocksdb::DB> db(opened);
+        REQUIRE(db->Close().ok());
+    }
+    storage store({place.path()}, appending_rules());
+    merge(store, "k", "x");
+    CHECK(store.get(table::audience, "k") == "x");
 }
 
 TEST_CASE("With nothing to be kept no file is touched") {

@@ -19,6 +19,7 @@
 #include <cstdio>
 #include <deque>
 #include <filesystem>
+#include <system_error>
 
 namespace qsketch_server {
 namespace {
@@ -28,8 +29,10 @@ constexpr std::array<const char*, table_count> names = {"default", "audience",  
                                                         "traffic", "traffic_by_user", "pages",   "requests"};
 
 constexpr std::size_t cache_bytes = std::size_t{64} << 20;
-/// Of all tables' rows that are only in memory and in the log. What is opened after a crash reads that much of a log.
+/// Of all tables' rows that are in memory and in the log only.
 constexpr std::size_t buffer_bytes = std::size_t{64} << 20;
+/// What is read again after a crash, a million small changes.
+constexpr std::size_t log_bytes = std::size_t{32} << 20;
 constexpr std::uint64_t verified_bytes = std::uint64_t{1} << 30;
 constexpr std::uint64_t seconds_of_a_day = 86400;
 
@@ -93,7 +96,7 @@ public:
         if (type != ValueType::kValue) return Decision::kKeep; // an operand is no row yet
         try {
             const stored_row stored(view_of(value));
-            if (stored.is_folded() && rules_.expired(view_of(key), stored.fold(rules_))) return Decision::kRemove;
+            if (stored.folded() && rules_.expired(view_of(key), *stored.folded())) return Decision::kRemove;
         } catch (const std::exception&) { // who cannot be read is kept, for a version that can
         }
         return Decision::kKeep;
@@ -145,25 +148,13 @@ private:
     return storage_error(text);
 }
 
-/// Refuses what another version has written. Looks at the default table only and writes nothing.
-void check_format(const database::settings& s) {
-    rocksdb::Options options;
-    options.info_log = std::make_shared<error_log>();
-    options.wal_recovery_mode = rocksdb::WALRecoveryMode::kPointInTimeRecovery; // the log's tail is looked at later
-    options.merge_operator = std::make_shared<fold_operator>(s.rules[0]);
-    rocksdb::DB* opened = nullptr;
-    const auto status = rocksdb::DB::OpenForReadOnly(options, s.path, &opened);
-    if (!status.ok()) throw damaged(s.path, status);
-    const std::unique_ptr<rocksdb::DB> rows(opened);
-    std::string found;
-    if (const auto read = rows->Get({}, slice_of(format_key), &found); read.IsNotFound())
-        return;
-    else
-        require(read);
-    found.resize(found.empty() ? 0 : found.size() - 1);
-    if (found != known_format)
-        throw storage_error(s.path + " has the format " + found + ", this version knows format " +
-                            std::string(known_format) + " only");
+/// Are there files that may hold any?
+[[nodiscard]] bool has_rows(const std::string& path) {
+    std::error_code none;
+    for (const auto& entry : std::filesystem::directory_iterator(path, none))
+        if (entry.path().extension() == ".sst" || (entry.path().extension() == ".log" && entry.file_size(none) > 0))
+            return true;
+    return false;
 }
 
 } // namespace
@@ -176,7 +167,7 @@ rocksdb::DBOptions database::options_for(const settings& s) {
     rocksdb::DBOptions out;
     if (s.env != nullptr) out.env = s.env;
     out.create_missing_column_families = true;
-    out.max_total_wal_size = buffer_bytes;
+    out.max_total_wal_size = log_bytes;
     out.db_write_buffer_size = buffer_bytes;
     out.max_open_files = 96;
     out.max_bgerror_resume_count = 0;
@@ -199,7 +190,6 @@ std::vector<rocksdb::ColumnFamilyDescriptor> database::families_for(const settin
     common.compression = rocksdb::kLZ4Compression;
     common.level_compaction_dynamic_level_bytes = true;
     common.write_buffer_size = buffer_bytes / 4;
-    common.periodic_compaction_seconds = seconds_of_a_day; // what has expired does not stay for want of other work
     common.table_factory.reset(rocksdb::NewBlockBasedTableFactory(blocks));
     std::vector<rocksdb::ColumnFamilyDescriptor> out;
     for (std::size_t i = 0; i < table_count; ++i) {
@@ -208,6 +198,7 @@ std::vector<rocksdb::ColumnFamilyDescriptor> database::families_for(const settin
         if (s.rules[i].expired) {
             filters.push_back(std::make_unique<expiry_filter>(s.rules[i]));
             family.compaction_filter = filters.back().get();
+            family.periodic_compaction_seconds = seconds_of_a_day; // not to stay for want of other work
         }
         out.emplace_back(names[i], family);
     }
@@ -237,12 +228,10 @@ void database::close() noexcept {
 }
 
 void database::check(const settings& s) {
+    const bool empty = !has_rows(s.path); // perhaps of a first start that did not get far
     if (!std::filesystem::exists(s.path + "/CURRENT")) {
-        if (std::filesystem::exists(s.path))
-            for (const auto& entry : std::filesystem::directory_iterator(s.path))
-                if (entry.path().extension() == ".sst" || entry.path().extension() == ".log")
-                    throw storage_error(s.path + "/CURRENT is missing, but there are rows; --repair may find them");
-        return;
+        if (empty) return;
+        throw storage_error(s.path + "/CURRENT is missing, but there are rows; --repair may find them");
     }
     std::vector<std::string> found;
     const auto listed = rocksdb::DB::ListColumnFamilies({}, s.path, &found);
@@ -250,9 +239,8 @@ void database::check(const settings& s) {
     for (const std::string& name : found)
         if (std::find(names.begin(), names.end(), name) == names.end())
             throw storage_error(s.path + " has a table \"" + name + "\": a newer version has written it");
-    if (found.size() < names.size()) // all are made together
+    if (found.size() < names.size() && !empty)
         throw storage_error(s.path + " has lost tables: the file that its CURRENT names is damaged");
-    check_format(s);
     if (s.when != storage::sync::commit) return;
     const auto log = newest_log(s.path);
     if (!log) return;
@@ -263,7 +251,12 @@ void database::check(const settings& s) {
 void database::settle_format() {
     std::string found;
     const auto status = rows_->Get({}, slice_of(format_key), &found);
-    if (status.ok()) return;
+    if (status.ok()) {
+        found.resize(found.empty() ? 0 : found.size() - 1);
+        if (found == known_format) return;
+        throw storage_error(rows_->GetName() + " has the format " + found + ", this version knows format " +
+                            std::string(known_format) + " only");
+    }
     if (!status.IsNotFound()) require(status);
     if (rows_->GetLatestSequenceNumber() > 0)
         throw storage_error(rows_->GetName() + " has rows and no format: this server has not written it");
@@ -292,9 +285,11 @@ std::map<std::uint64_t, std::string> logs_in(const std::string& path) {
 
 std::optional<std::string> newest_log(const std::string& path) {
     const auto logs = logs_in(path);
-    const auto found = std::find_if(logs.rbegin(), logs.rend(),
-                                    [](const auto& log) { return std::filesystem::file_size(log.second) > 0; });
-    return found == logs.rend() ? std::nullopt : std::optional(found->second);
+    for (auto log = logs.rbegin(); log != logs.rend(); ++log) {
+        std::error_code gone; // as those are that RocksDB has no more use for
+        if (const auto size = std::filesystem::file_size(log->second, gone); !gone && size > 0) return log->second;
+    }
+    return {};
 }
 
 } // namespace qsketch_server

@@ -42,13 +42,14 @@ public:
     ~database();
 
     /// To be called before a database on disk is first opened: cuts off the torn tail of its log. Throws storage_error
-    /// if it is not of this format, or if parts of it are missing or damaged, naming the file.
+    /// if it has tables that are not known here, or if parts of it are missing or damaged, naming the file.
     static void check(const settings& s);
     /// Puts one with all that is sound of it in the place of a damaged one, which is kept beside it under another name.
     /// Does nothing if there is no damage. Throws storage_error.
     static void repair(const settings& s);
 
-    /// Writes down the format of a new one. Throws storage_error for one with rows and without a format.
+    /// Writes down the format of a new one. Throws storage_error if that of another is not the one known here; nothing
+    /// of it has been lost till then, as what cannot be folded is kept.
     void settle_format();
     /// Reads all of it, up to some size, and throws storage_error for a checksum that does not fit.
     void verify() const;

@@ -1,6 +1,6 @@
 #include "storage/key_file.hpp"
 
-#include "storage/storage.hpp"
+#include "storage/directory_lock.hpp"
 
 #include <spdlog/spdlog.h>
 
@@ -33,9 +33,7 @@ void make(const std::string& file) {
     ::close(fd);
     if (!written) fail(fresh, error);
     if (::rename(fresh.c_str(), file.c_str()) != 0) fail(file, errno);
-    const int directory = ::open(std::filesystem::path(file).parent_path().c_str(), O_RDONLY | O_CLOEXEC);
-    if (directory < 0 || ::fsync(directory) != 0) fail(file, errno);
-    ::close(directory);
+    if (!sync_directory(std::filesystem::path(file).parent_path())) fail(file, errno);
 }
 
 } // namespace

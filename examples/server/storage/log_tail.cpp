@@ -11,7 +11,6 @@
 #include <array>
 #include <cerrno>
 #include <fstream>
-#include <iterator>
 #include <limits>
 #include <optional>
 #include <string_view>
@@ -26,7 +25,7 @@ namespace {
 constexpr std::size_t block_size = 32768;
 constexpr std::size_t header_size = 7;
 
-enum class part : unsigned char { full = 1, first = 2, middle = 3, last = 4 };
+enum class part : unsigned char { full = 1, first = 2, middle = 3, last = 4 }; // others are settings we do not use
 
 template <class Integer>
 [[nodiscard]] Integer load(std::string_view bytes, std::size_t at) noexcept {
@@ -60,14 +59,31 @@ struct fragment {
     if (end - at < header_size) return {};
     const std::size_t size = load<std::uint16_t>(log, at + 4);
     const auto type = static_cast<unsigned char>(log[at + 6]);
-    if (type < 1 || type > 4 || end - at - header_size < size) return {};
+    if (type == 0 || end - at - header_size < size) return {};
     if (masked_crc(log.substr(at + 6, 1 + size)) != load<std::uint32_t>(log, at)) return {};
     return fragment{static_cast<part>(type), log.substr(at + header_size, size)};
 }
 
+/// A log as a whole.
+struct log_file {
+    std::string name;
+    std::string bytes;
+
+    explicit log_file(const std::string& file) : name(file) {
+        std::ifstream in(file, std::ios::binary | std::ios::ate);
+        bytes.resize(in ? static_cast<std::size_t>(in.tellg()) : 0);
+        if (!in.seekg(0).read(bytes.data(), static_cast<std::streamsize>(bytes.size())))
+            throw storage_error(file + " cannot be read");
+    }
+
+    /// How much has been written: what was allotted in advance reads as zeros.
+    [[nodiscard]] std::size_t written() const noexcept { return bytes.find_last_not_of('\0') + 1; }
+};
+
 /// Calls visit(record) for whole records until it returns false; says where the last it took ends.
 template <class Visitor>
-[[nodiscard]] std::size_t visit_records(std::string_view log, Visitor visit) {
+[[nodiscard]] std::size_t visit_records(const log_file& file, Visitor visit) {
+    const std::string_view log = file.bytes;
     std::size_t end = 0;
     bool inside = false;
     std::string record;
@@ -78,6 +94,7 @@ template <class Visitor>
         }
         const auto found = fragment_at(log, at);
         if (!found) break;
+        if (found->type > part::last) throw storage_error(file.name + " has records of a kind that is not known here");
         const bool begins = found->type == part::full || found->type == part::first;
         if (begins == inside) break;
         if (begins) record.clear();
@@ -92,24 +109,17 @@ template <class Visitor>
 }
 
 /// Where the last whole record with no higher sequence number ends.
-[[nodiscard]] std::size_t end_of_records(std::string_view log, std::uint64_t last) {
+[[nodiscard]] std::size_t end_of_records(const log_file& log, std::uint64_t last) {
     return visit_records(log, [&](std::string_view record) { return load<std::uint64_t>(record, 0) <= last; });
 }
 
 /// Does a record begin somewhere behind that place?
 [[nodiscard]] bool has_record_after(std::string_view log, std::size_t at) noexcept {
-    while (++at < log.size()) {
-        const auto found = fragment_at(log, at);
-        if (found && (found->type == part::full || found->type == part::first)) return true;
+    while (++at + header_size <= log.size()) {
+        const auto type = static_cast<part>(log[at + 6]); // looked at first, as sums take their time
+        if ((type == part::full || type == part::first) && fragment_at(log, at)) return true;
     }
     return false;
-}
-
-[[nodiscard]] std::string contents(const std::string& file) {
-    std::ifstream in(file, std::ios::binary);
-    std::string out{std::istreambuf_iterator<char>(in), {}};
-    if (!in) throw storage_error(file + " cannot be read");
-    return out;
 }
 
 void cut(const std::string& file, std::size_t size) {
@@ -122,37 +132,34 @@ void cut(const std::string& file, std::size_t size) {
                             " cannot be shortened: " + std::error_code(error, std::generic_category()).message());
 }
 
-/// How much has been written: what was allotted in advance reads as zeros.
-[[nodiscard]] std::size_t written_bytes(std::string_view log) noexcept { return log.find_last_not_of('\0') + 1; }
-
 constexpr std::uint64_t any_sequence = (std::numeric_limits<std::uint64_t>::max)();
 
 } // namespace
 
 std::uint64_t cut_torn_tail(const std::string& log) {
-    const std::string bytes = contents(log);
-    const std::size_t end = end_of_records(bytes, any_sequence);
-    const std::size_t written = written_bytes(bytes);
+    const log_file file(log);
+    const std::size_t end = end_of_records(file, any_sequence);
+    const std::size_t written = file.written();
     if (written <= end) return 0;
-    if (has_record_after(bytes, end))
+    if (has_record_after(file.bytes, end))
         throw storage_error(log + " is damaged at byte " + std::to_string(end) + ", with whole records behind it");
     cut(log, end);
     return written - end;
 }
 
 bool is_whole(const std::string& log) {
-    const std::string bytes = contents(log);
-    return written_bytes(bytes) <= end_of_records(bytes, any_sequence);
+    const log_file file(log);
+    return file.written() <= end_of_records(file, any_sequence);
 }
 
 void cut_after(const std::string& log, std::uint64_t last) {
-    const std::string bytes = contents(log);
-    const std::size_t end = end_of_records(bytes, last);
-    if (end < bytes.size()) cut(log, end);
+    const log_file file(log);
+    const std::size_t end = end_of_records(file, last);
+    if (end < file.bytes.size()) cut(log, end);
 }
 
 void each_record(const std::string& log, const std::function<void(std::string_view record)>& visit) {
-    (void)visit_records(contents(log), [&](std::string_view record) {
+    (void)visit_records(log_file(log), [&](std::string_view record) {
         visit(record);
         return true;
     });

@@ -105,9 +105,11 @@ void database::repair(const settings& s) {
         fs::create_directory(aside);
         for (const auto& [number, log] : logs_in(s.path)) fs::rename(log, fs::path(aside) / fs::path(log).filename());
         for (auto& family : families) family.options.force_consistency_checks = false;
-        require(rocksdb::RepairDB(s.path, options, families, families.front().options));
         options.create_missing_column_families = true;
-        require(open(old));
+        auto listed = rocksdb::RepairDB(s.path, options, families, families.front().options);
+        if (listed.ok()) listed = open(old);
+        if (!listed.ok())
+            throw storage_error(s.path + " cannot be repaired, its logs are in " + aside + ": " + listed.ToString());
         old.replay(logs_in(aside));
     }
 

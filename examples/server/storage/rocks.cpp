@@ -295,9 +295,13 @@ struct storage::engine {
         wake.notify_all();
     }
 
-    [[nodiscard]] std::string row_of(table where, std::string_view key, const rocksdb::Slice& value) const {
+    /// The row, in `value` or, if it had still to be folded, in `folded`.
+    [[nodiscard]] std::string_view row_of(table where, std::string_view key, const rocksdb::Slice& value,
+                                          std::string& folded) const {
         try {
-            return stored_row(view_of(value)).fold(how.rules[static_cast<std::size_t>(where)]);
+            const stored_row stored(view_of(value));
+            if (const auto row = stored.folded()) return *row;
+            return folded = stored.fold(how.rules[static_cast<std::size_t>(where)]);
         } catch (const std::exception& e) {
             const std::string what = std::string("the row ") + slice_of(key).ToString(true) + " of the table " +
                                      database::name(where) + " cannot be read: " + e.what();
@@ -344,7 +348,8 @@ std::optional<std::string> storage::get(table where, std::string_view key) const
     const auto status = db->rows().Get({}, db->handle(where), slice_of(key), &value);
     if (status.IsNotFound()) return {};
     require(status);
-    return engine_->row_of(where, key, value);
+    std::string folded;
+    return std::string(engine_->row_of(where, key, value, folded));
 }
 
 void storage::scan(table where, std::string_view from, std::string_view until,
@@ -354,8 +359,9 @@ void storage::scan(table where, std::string_view from, std::string_view until,
     const rocksdb::Slice bound = slice_of(until);
     if (!until.empty()) options.iterate_upper_bound = &bound;
     const std::unique_ptr<rocksdb::Iterator> at(db->rows().NewIterator(options, db->handle(where)));
+    std::string folded;
     for (at->Seek(slice_of(from)); at->Valid(); at->Next())
-        if (!visit(view_of(at->key()), engine_->row_of(where, view_of(at->key()), at->value()))) return;
+        if (!visit(view_of(at->key()), engine_->row_of(where, view_of(at->key()), at->value(), folded))) return;
     require(at->status());
 }
 
@@ -366,8 +372,11 @@ storage::figures storage::now() const {
     out.writable = engine_->writable;
     if (engine_->how.when == sync::none) return out;
     std::error_code gone; // as files may be while we look
-    for (const auto& entry : std::filesystem::directory_iterator(engine_->how.path, gone))
-        if (const auto size = entry.file_size(gone); !gone) out.bytes += size;
+    for (std::filesystem::directory_iterator file(engine_->how.path, gone), end; !gone && file != end;
+         file.increment(gone)) {
+        std::error_code unknown;
+        if (const auto size = file->file_size(unknown); !unknown) out.bytes += size;
+    }
     if (const auto room = std::filesystem::space(engine_->how.path, gone); !gone) out.free = room.available;
     return out;
 }

@@ -31,11 +31,13 @@ public:
             throw storage_error("it is of no known kind");
     }
 
-    [[nodiscard]] bool is_folded() const noexcept { return row_ && operands_.empty(); }
+    /// The row, if nothing is left to be folded.
+    [[nodiscard]] std::optional<std::string_view> folded() const noexcept {
+        return operands_.empty() ? row_ : std::nullopt;
+    }
 
     /// The row as the table knows it. Throws what its fold throws.
     [[nodiscard]] std::string fold(const table_rules& rules) const {
-        if (is_folded()) return std::string(*row_);
         if (!rules.fold) throw storage_error("its table folds nothing");
         return rules.fold(row_, operands_);
     }
