@@ -113,6 +113,11 @@ TEST_CASE("Users and ids are all those of their types, and pages any text") {
     CHECK(daily(shared(), 5) == R"({")" + std::string(2048, 'u') + R"(":1})");
     CHECK(post(shared(), 4001, view(5, now, R"(\u0000\n\"\\ \u00e9 \ud83d\ude00)")).status == 200);
     CHECK(daily(shared(), 5) == "{\"\\u0000\\u000a\\\"\\\\ \xc3\xa9 \xf0\x9f\x98\x80\":1}");
+    // Beside numbers that are none of a double's too.
+    CHECK(
+        post(shared(), ~std::uint64_t{0}, view(0, now, "/z", with_id(~std::uint64_t{0}) + R"(,"more":1e999)")).status ==
+        200);
+    CHECK(daily(shared(), 0) == R"({"/y":2,"/z":1})");
     // Ids are numbers, however they are written.
     CHECK(put(shared(), 4001, view(5, now, "/", R"(,"request_id":"004001")")).status == 200);
     CHECK(ask(shared(), "PUT", "/api/traffic/%3004001", view(5, now, "/2"), "Content-Type: application/json\r\n")

@@ -208,6 +208,16 @@ TEST_CASE("A minute's row is folded from the views of many writes, and not by th
     CHECK(rows == 1);
 }
 
+TEST_CASE("A view too old for any window of pages is counted for its user only") {
+    const server_test::directory place;
+    opened o(place.path(), now, 1h);
+    CHECK(put(o, {1, 7, now - 71min, "/old"}) == 0);
+    CHECK(rows_in(*o.rows, table::pages) == 0);
+    CHECK(put(o, {2, 7, now - 69min, "/new"}) == 0);
+    CHECK(rows_in(*o.rows, table::pages) == 1);
+    CHECK(day(*o.store, 7) == counts{{"/new", 1}, {"/old", 1}});
+}
+
 TEST_CASE("A row of pages is the same whether operands are folded together, onto a row, or combined before") {
     const server_test::directory place;
     opened o(place.path());

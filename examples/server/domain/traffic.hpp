@@ -85,15 +85,15 @@ public:
         : rows_(rows), kept_(std::move(kept)), minutes_(minute, slots_of(by_minutes_up_to, minute)),
           tens_(ten_minutes, slots_of(longest, ten_minutes)) {
         if (const auto stored = rows_.get(table::meta, horizon_key)) kept_->views = time_at(*stored, 0);
-        rows_.scan(table::pages, ordered_time(now - longest - ten_minutes), {},
-                   [&](std::string_view key, std::string_view row) {
-                       try {
-                           add_to_windows(time_at(key, 0), page_sketch::deserialize(bytes_of(row)));
-                       } catch (const qsketch::format_error& e) {
-                           throw storage_error(std::string("the pages of a minute cannot be read: ") + e.what());
-                       }
-                       return true;
-                   });
+        kept_->pages = now - longest - ten_minutes; // a window begins with a slot
+        rows_.scan(table::pages, ordered_time(kept_->pages), {}, [&](std::string_view key, std::string_view row) {
+            try {
+                add_to_windows(time_at(key, 0), page_sketch::deserialize(bytes_of(row)));
+            } catch (const qsketch::format_error& e) {
+                throw storage_error(std::string("the pages of a minute cannot be read: ") + e.what());
+            }
+            return true;
+        });
     }
 
     /// Adds to the changes what writes the views, of several with one id the last, and returns how many of the ids are
@@ -253,6 +253,7 @@ private:
                     what.remove(table::traffic_by_user, old_key);
             what.put(table::traffic, id, row);
             what.put(table::traffic_by_user, key, view->url);
+            if (view->at < kept_->pages.load()) continue;
             if (auto a = addition_of(*view, alive ? old : std::nullopt)) added->push_back(*std::move(a));
         }
         std::map<instant, page_sketch> by_minute;

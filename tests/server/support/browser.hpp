@@ -25,13 +25,7 @@ public:
         return std::filesystem::exists(program) && std::filesystem::exists(driver);
     }
 
-    browser() : driver_({"--port=0"}, {"PATH=/usr/bin:/bin", "HOME=" + home_.path()}, driver) {
-        const std::string says = "successfully on port ";
-        std::string line;
-        do line = driver_.line();
-        while (!line.empty() && line.find(says) == line.npos);
-        if (line.empty()) throw std::runtime_error("the driver does not start: " + driver_.errors());
-        port_ = static_cast<std::uint16_t>(std::stoi(line.substr(line.find(says) + says.size())));
+    browser() : driver_(home_.path()) {
         std::string arguments;
         for (const char* a : {"--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
                               "--disable-background-networking", "--disable-component-update", "--disable-sync",
@@ -46,11 +40,6 @@ public:
         if (id.front() != '"') throw std::runtime_error("no session: " + made);
         session_ = "/session/" + id.substr(1, id.size() - 2);
     }
-    ~browser() {
-        if (!session_.empty()) (void)ask(port_, "DELETE", session_); // ends the browser too
-    }
-    browser(const browser&) = delete;
-    browser& operator=(const browser&) = delete;
 
     void open(const std::string& url) { (void)command("POST", session_ + "/url", R"({"url":")" + url + "\"}"); }
 
@@ -89,8 +78,35 @@ public:
     }
 
 private:
+    /// Ends its browsers with itself.
+    class driver_process : public process {
+    public:
+        explicit driver_process(const std::string& home)
+            : process({"--port=0"}, {"PATH=/usr/bin:/bin", "HOME=" + home}, driver) {
+            const std::string says = "successfully on port ";
+            std::string said;
+            do said = line();
+            while (!said.empty() && said.find(says) == said.npos);
+            if (said.empty()) throw std::runtime_error("the driver does not start: " + errors());
+            port_ = static_cast<std::uint16_t>(std::stoi(said.substr(said.find(says) + says.size())));
+        }
+        ~driver_process() {
+            try {
+                (void)ask(port_, "GET", "/shutdown");
+                (void)wait(std::chrono::seconds(10));
+            } catch (const std::exception&) { // it has gone already
+            }
+        }
+        driver_process(const driver_process&) = delete;
+        driver_process& operator=(const driver_process&) = delete;
+        [[nodiscard]] std::uint16_t port() const noexcept { return port_; }
+
+    private:
+        std::uint16_t port_ = 0;
+    };
+
     std::string command(const std::string& method, const std::string& path, const std::string& body) {
-        connection c(port_);
+        connection c(driver_.port());
         std::string text = method + " " + path + " HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n";
         if (!body.empty())
             text += "Content-Type: application/json\r\nContent-Length: " + std::to_string(body.size()) + "\r\n";
@@ -101,8 +117,7 @@ private:
     }
 
     directory home_;
-    process driver_;
-    std::uint16_t port_ = 0;
+    driver_process driver_;
     std::string session_;
 };
 
