@@ -222,6 +222,16 @@ TEST_CASE("The environment can hold the lines, and with tokens others may be let
     CHECK(open_to_all.line().rfind("listening on http://0.0.0.0:", 0) == 0);
 }
 
+TEST_CASE("The log says whose token it was, and no token") {
+    const server s({"--log-requests"}, {"QSKETCH_AUTH_TOKENS=somebody read " + added_hash});
+    CHECK(get(s.port(), "/keys", bearer(added)).status == 200);
+    CHECK(get(s.port(), "/keys", bearer(reader)).status == 401);
+    const std::string log = s.errors();
+    CHECK(log.find(", client somebody\n") != log.npos);
+    CHECK(log.find("GET /keys 401") != log.npos);
+    CHECK(log.find("token-01") == log.npos);
+}
+
 TEST_CASE("Tokens that cannot be used end the server at the start with status 2 and a line that says why") {
     const directory place;
     const std::string file = place.path() + "/tokens";

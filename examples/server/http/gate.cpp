@@ -191,7 +191,7 @@ void gate::accept_all() {
 }
 
 bool gate::serve(connection& c) {
-    (void)c.handed_over.load(std::memory_order_acquire);
+    (void)c.handed_over.exchange(false, std::memory_order_acquire);
     const auto was = c.at.load();
     if (was == connection::stage::idle || was == connection::stage::request) c.at = connection::stage::busy;
     bool keep = true;

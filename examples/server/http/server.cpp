@@ -168,8 +168,9 @@ private:
         app_.requests.record(rq.route.value_or(routes().size()), made, took);
         set_answer(out, std::move(made));
         if (app_.opts.log_requests) {
-            spdlog::info("{} {} {} {} {} us, request {}", x.peer, rq.method, rq.path, out.status,
-                         std::chrono::duration_cast<std::chrono::microseconds>(took).count(), rq.id);
+            spdlog::info("{} {} {} {} {} us, request {}{}{}", x.peer, rq.method, rq.path, out.status,
+                         std::chrono::duration_cast<std::chrono::microseconds>(took).count(), rq.id,
+                         rq.client.empty() ? "" : ", client ", rq.client);
         }
     }
 
