@@ -1,7 +1,8 @@
 #pragma once
 
+#include <semaphore.h>
+
 #include <mutex>
-#include <semaphore>
 #include <vector>
 
 namespace qsketch_server {
@@ -14,8 +15,15 @@ class rota {
 public:
     /// Where a thread waits; it has one for as long as it calls take().
     class seat {
+    public:
+        seat() noexcept { ::sem_init(&called_, 0, 0); }
+        ~seat() { ::sem_destroy(&called_); }
+        seat(const seat&) = delete;
+        seat& operator=(const seat&) = delete;
+
+    private:
         friend rota;
-        std::binary_semaphore called_{0};
+        ::sem_t called_; // that of the standard library spins first, and a thread that spins keeps a core from others
         Lane* lane_ = nullptr;
     };
 
@@ -32,7 +40,8 @@ public:
             mine.lane_ = nullptr;
             waiting_.push_back(&mine);
         }
-        mine.called_.acquire();
+        while (::sem_wait(&mine.called_) != 0) { // a signal came
+        }
         return mine.lane_;
     }
 
@@ -49,13 +58,13 @@ public:
             waiting_.pop_back();
         }
         next->lane_ = &lane;
-        next->called_.release();
+        ::sem_post(&next->called_);
     }
 
     void end() {
         const std::lock_guard lock(mutex_);
         ended_ = true;
-        for (seat* s : waiting_) s->called_.release();
+        for (seat* s : waiting_) ::sem_post(&s->called_);
         waiting_.clear();
     }
 
