@@ -26,7 +26,8 @@ rules_for(const options& opts, const wall_clock& now, const std::shared_ptr<cons
     const slicing slices{opts.first_slice, opts.slice};
     out[static_cast<std::size_t>(table::audience)] =
         audience::rules([now, slices, retention = opts.retention] { return slices.slice_of(now() - retention); });
-    out[static_cast<std::size_t>(table::samples)] = sample_table::rules(sample_levels(opts.window_retention));
+    out[static_cast<std::size_t>(table::samples)] = sample_table::rules(
+        sample_table::levels(opts.window_retention), [now, kept = opts.window_retention] { return now() - kept; });
     out[static_cast<std::size_t>(table::metrics)] = metric_store::rules(metric_levels(opts));
     traffic_store::add_rules(out, kept);
     out[static_cast<std::size_t>(table::requests)] = repeats::rules(now);
@@ -73,7 +74,7 @@ application::application(options o, wall_clock clock)
     : opts(std::move(o)), now(std::move(clock)), names(std::bit_cast<std::array<std::uint64_t, 2>>(random_key())[0]),
       rows({opts.data_dir, opts.durability, opts.repair}, rules_for(opts, now, views_kept)), answered(rows, now),
       audience(rows, pseudonym_key(rows, opts)),
-      samples({table::samples, sample_levels(opts.window_retention), opts.max_series, opts.series_memory / 2, names},
+      samples({table::samples, sample_table::levels(opts.window_retention), opts.max_series, opts.series_memory / 2, names},
               rows),
       metrics({table::metrics, metric_levels(opts), opts.max_series, opts.series_memory / 2, names}, rows),
       traffic(rows, views_kept, opts.window_retention, now()) {}

@@ -22,11 +22,11 @@ using server_test::directory;
 namespace {
 
 const instant now = *parse_instant("2024-01-20T15:30:00.500Z");
-const auto levels = sample_levels(24h);
+const auto levels = sample_table::levels(24h);
 
 std::array<table_rules, table_count> rules() {
     std::array<table_rules, table_count> out;
-    out[static_cast<std::size_t>(table::samples)] = sample_table::rules(levels);
+    out[static_cast<std::size_t>(table::samples)] = sample_table::rules(levels, [] { return now - 24h; });
     out[static_cast<std::size_t>(table::metrics)] = metric_store::rules(metric_store::levels(24h));
     return out;
 }

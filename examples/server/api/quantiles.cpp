@@ -49,7 +49,7 @@ void require(const request& rq, std::initializer_list<std::string_view> names) {
 }
 
 /// The samples of ?key=&window=.
-[[nodiscard]] sample_answer window_of(application& app, const request& rq) {
+[[nodiscard]] sample_table::answer window_of(application& app, const request& rq) {
     return samples_of(app, rq, rq.required("key"));
 }
 
@@ -80,7 +80,8 @@ struct quantile_list {
 }
 
 /// `,"count":n`, and with &detail=1 what else is known of the window.
-[[nodiscard]] std::string count_json(const sample_answer& window, const qsketch::tdigest<>& digest, bool detail) {
+[[nodiscard]] std::string count_json(const sample_table::answer& window, const qsketch::tdigest<>& digest,
+                                     bool detail) {
     std::string out = fmt::format(R"(,"count":{})", digest.count());
     if (detail)
         out += fmt::format(R"(,"covered":{{"from":"{}","to":"{}"}},"min":{},"max":{})", iso_time(window.from),
@@ -104,7 +105,7 @@ answer get_quantile(application& app, const request& rq) {
     require(rq, {"key", "q", "window"});
     const quantile_list qs = quantiles_of(rq);
     const bool detail = detail_of(rq);
-    const sample_answer window = window_of(app, rq);
+    const sample_table::answer window = window_of(app, rq);
     const qsketch::tdigest<> digest = window.sketch.digest();
     std::vector<double> estimates(qs.values.size());
     digest.quantiles(qs.values, estimates);
@@ -121,7 +122,7 @@ answer get_cdf(application& app, const request& rq) {
     require(rq, {"key", "value", "window"});
     const double value = finite_number("value", rq.required("value"));
     const bool detail = detail_of(rq);
-    const sample_answer window = window_of(app, rq);
+    const sample_table::answer window = window_of(app, rq);
     const qsketch::tdigest<> digest = window.sketch.digest();
     return json_answer(
         200, fmt::format(R"({{"rank":{}{}}})", json_number(digest.cdf(value)), count_json(window, digest, detail)));

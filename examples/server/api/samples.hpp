@@ -43,18 +43,12 @@ inline constexpr std::size_t max_tag_name_bytes = 64;
         "key", fmt::format("must be 1 to {} bytes of UTF-8 without control characters, got {}", most, in_quotes(key))};
 }
 
-using sample_answer = sample_table::window::answer;
-
 /// The samples of a key in ?window=. Throws not_found.
-[[nodiscard]] inline sample_answer samples_of(application& app, const request& rq, const std::string& key) {
+[[nodiscard]] inline sample_table::answer samples_of(application& app, const request& rq, const std::string& key) {
     if (auto wrong = key_problem(key)) throw invalid_fields(*std::move(wrong));
     const std::chrono::seconds length(
         whole_number("window", rq.required("window"), 1, app.opts.window_retention.count()));
-    // A second more: the one that began before now - length and ends after it.
-    const auto now = std::chrono::floor<std::chrono::seconds>(app.now());
-    std::optional<sample_answer> found;
-    app.samples.read(key,
-                     [&](const sample_table::window& w) { found = w.query(length + std::chrono::seconds(1), now); });
+    auto found = app.samples.query(key, length, app.now());
     if (!found) throw not_found("Key not found");
     return *std::move(found);
 }

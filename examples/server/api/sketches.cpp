@@ -9,6 +9,14 @@
 
 #include <fmt/format.h>
 
+#include <cstdint>
+#include <limits>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+
 // Sketches as bytes, for processes that embed the library and send what they have summarized.
 namespace qsketch_server {
 namespace {
@@ -41,6 +49,50 @@ constexpr std::uint64_t max_count = std::uint64_t{1} << 40;
     }
 }
 
+/// Who sends a state of its own, and which.
+struct sender {
+    std::string node;
+    std::uint64_t incarnation;
+    std::uint64_t sequence;
+};
+
+[[nodiscard]] std::optional<sender> sender_of(const request& rq) {
+    constexpr std::size_t most = sample_table::replicas::max_node_size;
+    constexpr std::int64_t largest = std::numeric_limits<std::int64_t>::max();
+    const std::string* const node = rq.parameter("node");
+    for (const std::string_view name : {"incarnation", "sequence"})
+        if (node == nullptr && rq.parameter(name) != nullptr)
+            throw invalid_fields(problem{"node", fmt::format("is required with {}", name)});
+    if (node == nullptr) return {};
+    if (node->empty() || node->size() > most || !is_utf8(*node) || has_control_characters(*node))
+        throw invalid_fields(problem{"node", fmt::format("must be 1 to {} bytes of UTF-8 without control characters, "
+                                                         "got {}",
+                                                         most, in_quotes(*node))});
+    // What is sent again has to find what was sent before.
+    if (rq.parameter("timestamp") == nullptr) throw invalid_fields(problem{"timestamp", "is required with node"});
+    const auto number = [&](std::string_view name) {
+        return static_cast<std::uint64_t>(whole_number(name, rq.required(name), 0, largest));
+    };
+    return sender{*node, number("incarnation"), number("sequence")};
+}
+
+/// False if there is no room for the key.
+[[nodiscard]] bool stage_state(application& app, const request& rq, instant at, const sender& from,
+                               const qsketch::tdigest<>& digest, changes& to) {
+    try {
+        return app.samples.stage_state(to, rq.path_rest, at, from.node, from.incarnation, from.sequence, digest);
+    } catch (const qsketch::incompatible_error&) {
+        throw refused_request(409, fmt::format("the sketch must be of compression {}, got {}",
+                                               sample_sketch::compression, digest.compression()));
+    }
+}
+[[nodiscard]] bool stage_values(application& app, const request& rq, instant at, const qsketch::tdigest<>& digest,
+                                changes& to) {
+    sample_sketch values;
+    values.add(digest);
+    return values.empty() || app.samples.stage(to, rq.path_rest, at, std::move(values));
+}
+
 } // namespace
 
 answer get_sketch(application& app, const request& rq) {
@@ -50,13 +102,12 @@ answer get_sketch(application& app, const request& rq) {
 
 answer put_sketch(application& app, const request& rq) {
     if (auto wrong = key_problem(rq.path_rest)) throw invalid_fields(*std::move(wrong));
+    const std::optional<sender> from = sender_of(rq);
     const std::string* const timestamp = rq.parameter("timestamp");
     const instant at = timestamp == nullptr ? app.now() : time_in("timestamp", *timestamp, app.sample_times());
     const qsketch::tdigest<> digest = digest_of(rq);
-    sample_sketch samples;
-    samples.add(digest);
     changes merged;
-    if (!samples.empty() && !app.samples.stage(merged, rq.path_rest, at, std::move(samples)))
+    if (!(from ? stage_state(app, rq, at, *from, digest, merged) : stage_values(app, rq, at, digest, merged)))
         throw too_many_series(no_room(app));
     app.commit(rq, std::move(merged));
     return json_answer(200, fmt::format(R"({{"merged":{}}})", digest.count()));

@@ -63,6 +63,16 @@ public:
         return out;
     }
 
+    /// What would make a sketch count beyond its limit is left out, in memory as in the store: else no row with such a
+    /// sketch could be read.
+    template <class Values>
+    static void add(window& to, std::int64_t second, const Values& values) {
+        try {
+            to.add_at(std::chrono::sys_seconds(std::chrono::seconds(second)), values);
+        } catch (const qsketch::incompatible_error&) {
+        }
+    }
+
     /// For table_rules.
     [[nodiscard]] std::string fold(std::optional<std::string_view> existing,
                                    std::span<const std::string_view> operands) const {
@@ -96,19 +106,24 @@ private:
             if (part.starts_with(records_mark))
                 add_records(all, part);
             else
-                all.merge(read(part));
+                merge(all, read(part));
         }
         const auto image = all.serialize();
         return {reinterpret_cast<const char*>(image.data()), image.size()};
     }
 
+    static void merge(window& to, const window& other) {
+        try {
+            to.merge(other);
+        } catch (const qsketch::incompatible_error&) { // as above: the levels are the same
+        }
+    }
+
     static void add_records(window& to, std::string_view row) {
-        const auto time = [](std::int64_t second) { return std::chrono::sys_seconds(std::chrono::seconds(second)); };
         read_records(
-            row.substr(1),
-            [&](std::int64_t second, std::span<const double> values) { to.add_at(time(second), values); },
+            row.substr(1), [&](std::int64_t second, std::span<const double> values) { add(to, second, values); },
             [&](std::int64_t second, std::span<const std::byte> image) {
-                to.add_at(time(second), Sketch::deserialize(image));
+                add(to, second, Sketch::deserialize(image));
             });
     }
 

@@ -74,11 +74,14 @@ public:
             operand = rows::empty_operand();
             record_writer records(operand);
             each_second(group, [&](std::int64_t second, auto values) { records.values(second, values); });
-            if (!staged->add(to, group.name, group.seconds.back(), operand, i)) refused.push_back(i);
+            if (staged->begin(to, group.name, group.seconds.back(), i))
+                to.merge(where_, state_key(group.name), operand);
+            else
+                refused.push_back(i);
         }
         staged->apply = [batch = std::move(batch)](std::size_t i, window& w) {
             const auto group = (*batch)[i];
-            each_second(group, [&](std::int64_t second, auto values) { w.add_at(time_of(second), values); });
+            each_second(group, [&](std::int64_t second, auto values) { rows::add(w, second, values); });
             return group.values.size();
         };
         finish(to, std::move(staged));
@@ -90,14 +93,41 @@ public:
         auto staged = std::make_shared<commit_under_way>(*this);
         std::string operand = rows::empty_operand();
         record_writer(operand).image(second_of(at), sketch.serialize());
-        staged->owned_name = name;
-        if (!staged->add(to, staged->owned_name, second_of(at), operand, 0)) return false;
-        staged->apply = [at, sketch = std::move(sketch)](std::size_t, window& w) {
-            w.add_at(time_of(second_of(at)), sketch);
+        if (!staged->begin_owned(to, name, second_of(at))) return false;
+        to.merge(where_, state_key(name), operand);
+        staged->apply = [second = second_of(at), sketch = std::move(sketch)](std::size_t, window& w) {
+            rows::add(w, second, sketch);
             return sketch.memory_bytes() / sizeof(double);
         };
         finish(to, std::move(staged));
         return true;
+    }
+
+    /// Adds an operand to a row of the series' own beside its window, which is forgotten with it. The name must have no
+    /// zero byte. False, with nothing added, for a new series beyond max_series.
+    [[nodiscard]] bool stage_beside(changes& to, const std::string& name, instant at, std::string_view which,
+                                    std::string_view operand) {
+        auto staged = std::make_shared<commit_under_way>(*this);
+        if (!staged->begin_owned(to, name, second_of(at))) return false;
+        update_known(name, [](series& s) { s.beside = true; });
+        to.put(where_, flag_key(name), {});
+        to.merge(where_, beside_key(name, which), operand);
+        staged->apply = [](std::size_t, window&) { return std::size_t{0}; };
+        finish(to, std::move(staged));
+        return true;
+    }
+
+    /// Calls visit(which, row) for the rows beside the window with from <= which < until. Throws storage_error.
+    template <class Visitor>
+    void visit_beside(std::string_view name, std::string_view from, std::string_view until, Visitor visit) const {
+        bool any = false;
+        map_.read(name, [&](const series& s) { any = s.known && s.beside; });
+        if (!any) return;
+        const std::size_t head = beside_key(name, {}).size();
+        store_.scan(where_, beside_key(name, from), beside_key(name, until), [&](std::string_view key, auto row) {
+            visit(key.substr(head), row);
+            return true;
+        });
     }
 
     /// Forgets the series. False if there is none of that name.
@@ -172,6 +202,7 @@ private:
     /// A series that stays in the store is known to be that old to the hour.
     static constexpr std::int64_t name_precision = 3600;
     static constexpr std::size_t most_expired_at_once = 10'000;
+    static constexpr std::string_view after_all = "\xff\xff\xff\xff\xff\xff\xff\xff\xff"; // rows beside a window
     /// What a bucket of a window takes beside its values, about.
     static constexpr std::size_t bucket_bytes = 128;
 
@@ -198,6 +229,7 @@ private:
         bool known = false;               // the name is in the store
         bool fresh = true;                // made just now
         bool missed = false;              // was asked for and could not be loaded
+        bool beside = false;              // has rows beside the window
         mutable std::atomic<std::uint32_t> used = 0;
     };
 
@@ -218,15 +250,18 @@ private:
             std::size_t number;
         };
 
-        [[nodiscard]] bool add(changes& to, std::string_view name, std::int64_t newest, std::string_view operand,
-                               std::size_t number) {
+        /// False if there is no room for the series. The name must live as long as this does.
+        [[nodiscard]] bool begin(changes& to, std::string_view name, std::int64_t newest, std::size_t number) {
             std::optional<std::int64_t> name_until;
             parts.reserve(parts.size() + 1);
             if (!owner.begin(name, newest, name_until)) return false;
             parts.push_back({name, newest, name_until.value_or(never), number});
             if (name_until) to.put(owner.where_, name_key(name), name_row(*name_until));
-            to.merge(owner.where_, state_key(name), operand);
             return true;
+        }
+        [[nodiscard]] bool begin_owned(changes& to, const std::string& name, std::int64_t newest) {
+            owned_name = name;
+            return begin(to, owned_name, newest, 0);
         }
 
         series_table& owner;
@@ -260,19 +295,24 @@ private:
                 one.known = true;
                 one.fresh = false;
             });
+        store.scan(where_, flag_key({}), name_key({}), [&](std::string_view key, std::string_view) {
+            update_known(key.substr(1), [](series& one) { one.beside = true; });
+            return true;
+        });
     }
 
-    // Rows of names come before all rows of windows, so that reading them at the start passes over no window.
+    // Small rows come before large ones, so that reading them at the start passes over none of these: the flag of a
+    // series that has rows beside its window, names, those rows, windows.
+    [[nodiscard]] static std::string flag_key(std::string_view name) { return std::string("f").append(name); }
     [[nodiscard]] static std::string name_key(std::string_view name) { return std::string("n").append(name); }
+    [[nodiscard]] static std::string beside_key(std::string_view name, std::string_view which) {
+        return std::string("p").append(name).append(1, '\0').append(which);
+    }
     [[nodiscard]] static std::string state_key(std::string_view name) { return std::string("s").append(name); }
     [[nodiscard]] static std::string name_row(std::int64_t until) {
         std::string row(sizeof until, '\0');
         qsketch::detail::store_little_endian(row.data(), static_cast<std::uint64_t>(until));
         return row;
-    }
-
-    [[nodiscard]] static std::chrono::sys_seconds time_of(std::int64_t second) noexcept {
-        return std::chrono::sys_seconds(std::chrono::seconds(second));
     }
 
     /// Calls visit(second, values) for each second of the group.
@@ -340,6 +380,9 @@ private:
         for (const std::string& name : names) {
             to.remove(where_, name_key(name));
             to.remove(where_, state_key(name));
+            to.remove(where_, flag_key(name));
+            visit_beside(name, {}, after_all,
+                         [&](std::string_view which, std::string_view) { to.remove(where_, beside_key(name, which)); });
         }
         to.then([this, names = std::move(names)] {
             for (const std::string& name : names) {
