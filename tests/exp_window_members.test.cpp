@@ -56,6 +56,7 @@ TEST_CASE("what flush prepares changes no answer, whatever happens after it") {
             const double value = random.unit();
             REQUIRE(prepared.add_at(at(duration(now - late)), value) == plain.add_at(at(duration(now - late)), value));
             if (random.below(5) == 0) prepared.flush();
+            if (random.below(4) > 0) continue;
             const duration length(random.between(1, 32'000));
             const auto end = at(duration(now - (random.below(4) == 0 ? random.between(-1000, 9000) : 0)));
             const auto answer = prepared.query(length, end);
@@ -69,7 +70,7 @@ TEST_CASE("what flush prepares changes no answer, whatever happens after it") {
             REQUIRE(prepared == plain);
             if (answer.sketch.most_parts < expected.sketch.most_parts) ++used;
         }
-        CHECK(used > 1000);
+        CHECK(used > 250);
     }
 }
 

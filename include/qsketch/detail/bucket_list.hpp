@@ -88,7 +88,7 @@ public:
         const std::size_t at = first_after(t);
         if (at > 0 && buckets_[at - 1].holds(t)) {
             fill(buckets_[at - 1].sketch);
-            seal_if_grown(buckets_[at - 1]);
+            if (at < size()) seal_if_grown(buckets_[at - 1]);
             return;
         }
         bucket opened = new_bucket(levels_.first_of(t, 0), 0);
@@ -216,7 +216,10 @@ private:
     }
 
     void insert(bucket opened, std::size_t at) {
-        if (at == size() && at > 0) seal(buckets_.back());
+        if (at < size())
+            seal(opened);
+        else if (at > 0)
+            seal(buckets_.back());
         if (size() == buckets_.capacity()) buckets_.reserve((std::min)(2 * size() + 1, most_ + 1));
         buckets_.insert(buckets_.begin() + offset(at), std::move(opened));
         link(at > 0 ? at - 1 : 0, at + 1);
