@@ -1,4 +1,4 @@
-// Prints the tables of docs/accuracy.md about quantiles. No argument: all of them, in about two minutes.
+// Prints the tables of docs/accuracy.md about tdigest. No argument: all of them, in about two minutes.
 //
 //     c++ -std=c++20 -O2 -Iinclude -Itests bench/accuracy.cpp -o accuracy && ./accuracy
 //
