@@ -4,7 +4,6 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
-#include <iterator>
 #include <span>
 #include <utility>
 #include <vector>
@@ -37,23 +36,13 @@ public:
     /// `limit` is 3 * 2^k and always the same; the set then never has more than 4 * 2^k slots.
     /// Throws std::bad_alloc, and nothing changes.
     [[nodiscard]] bool insert(std::uint32_t token, std::size_t limit) {
-        std::size_t slot = nowhere;
-        if (size_ > 0) {
-            slot = table_.find(token);
-            if (slot != nowhere && table_.slots[slot] == token) return true;
-        }
-        if (size_ == limit) return false;
-        const bool full = size_ == capacity(table_.slots.size());
-        if (full || slot == nowhere) {
-            auto tokens = all();
-            tokens.push_back(token);
-            table_ =
-                laid_out(full ? larger(table_.slots.size(), limit) : table_.slots.size(), table_.multiplier, tokens);
-        } else {
-            table_.slots[slot] = token;
-        }
-        ++size_;
-        return true;
+        if (size_ < capacity(table_.slots.size()))
+            if (const std::size_t slot = table_.find(token); slot != nowhere) {
+                size_ += static_cast<std::size_t>(table_.slots[slot] == 0);
+                table_.slots[slot] = token;
+                return true;
+            }
+        return insert_anew(token, limit);
     }
 
     [[nodiscard]] std::size_t size() const noexcept { return size_; }
@@ -106,6 +95,20 @@ private:
         }
     };
 
+    /// What insert() does where the table is full, or the token has no place in it.
+    [[nodiscard]] bool insert_anew(std::uint32_t token, std::size_t limit) {
+        const bool full = size_ == capacity(table_.slots.size());
+        if (size_ > 0)
+            if (const std::size_t slot = table_.find(token); slot != nowhere && table_.slots[slot] == token)
+                return true;
+        if (size_ == limit) return false;
+        auto tokens = all();
+        tokens.push_back(token);
+        table_ = laid_out(full ? larger(table_.slots.size(), limit) : table_.slots.size(), table_.multiplier, tokens);
+        ++size_;
+        return true;
+    }
+
     [[nodiscard]] static std::size_t capacity(std::size_t slots) noexcept { return slots / 4 * 3; }
 
     [[nodiscard]] static std::size_t larger(std::size_t slots, std::size_t limit) noexcept {
@@ -127,10 +130,13 @@ private:
     }
 
     [[nodiscard]] std::vector<std::uint32_t> all() const {
-        std::vector<std::uint32_t> tokens;
-        tokens.reserve(size_ + 1);
-        std::copy_if(table_.slots.begin(), table_.slots.end(), std::back_inserter(tokens),
-                     [](std::uint32_t token) { return token != 0; });
+        std::vector<std::uint32_t> tokens(size_ + 1); // one more, where what follows the last of them is written
+        std::size_t size = 0;
+        for (const std::uint32_t token : table_.slots) {
+            tokens[size] = token; // without a branch that nobody could foretell
+            size += static_cast<std::size_t>(token != 0);
+        }
+        tokens.resize(size_);
         return tokens;
     }
 

@@ -1,0 +1,249 @@
+// qsketch beside Apache DataSketches, doing the same work on the same input in the same process, in turns. A row's name
+// is `operation | who`; bench/report prints the rows of an operation next to each other.
+
+#include <qsketch/qsketch.hpp>
+
+#include <DataSketches/count_min.hpp>
+#include <DataSketches/frequent_items_sketch.hpp>
+#include <DataSketches/hll.hpp>
+#include <DataSketches/kll_sketch.hpp>
+#include <DataSketches/tdigest.hpp>
+
+#include <benchmark/benchmark.h>
+
+#include "support/distributions.hpp"
+#include "support/generators.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace {
+
+constexpr std::size_t stream_size = std::size_t{1} << 20;
+constexpr const char* ours = "qsketch";
+constexpr const char* theirs = "DataSketches";
+
+/// `pass` does `size` operations.
+template <class Pass>
+void add_row(const std::string& operation, const std::string& who, std::size_t size, Pass pass) {
+    benchmark::RegisterBenchmark((operation + " | " + who).c_str(), [pass, size](benchmark::State& state) mutable {
+        for (auto _ : state) pass();
+        const auto operations = static_cast<double>(state.iterations()) * static_cast<double>(size);
+        state.counters["each"] =
+            benchmark::Counter(operations, benchmark::Counter::kIsRate | benchmark::Counter::kInvert);
+    });
+}
+
+template <class Sketch>
+Sketch theirs_of(Sketch sketch, const std::vector<double>& values) {
+    for (const double x : values) sketch.update(x);
+    return sketch;
+}
+
+void quantile_rows() {
+    using their_digest = datasketches::tdigest<double>;
+    using their_kll = datasketches::kll_sketch<double>;
+    const auto values =
+        std::make_shared<const std::vector<double>>(support::values_of(support::distributions[3], stream_size, 1));
+    const std::string add = "add to a quantile sketch, lognormal";
+    add_row(add, "qsketch tdigest, batch", stream_size, [values] {
+        qsketch::tdigest<> sketch;
+        sketch.add(std::span<const double>(*values));
+        benchmark::DoNotOptimize(sketch.count());
+    });
+    add_row(add, "qsketch tdigest", stream_size, [values] {
+        qsketch::tdigest<> sketch;
+        for (const double x : *values) sketch.add(x);
+        benchmark::DoNotOptimize(sketch.count());
+    });
+    add_row(add, "qsketch log_histogram, batch", stream_size, [values] {
+        qsketch::log_histogram<> sketch;
+        sketch.add(std::span<const double>(*values));
+        benchmark::DoNotOptimize(sketch.count());
+    });
+    add_row(add, "DataSketches tdigest 100", stream_size,
+            [values] { benchmark::DoNotOptimize(theirs_of(their_digest(100), *values).get_total_weight()); });
+    add_row(add, "DataSketches KLL 200", stream_size,
+            [values] { benchmark::DoNotOptimize(theirs_of(their_kll(200), *values).get_n()); });
+    add_row(add, "std::sort of blocks of 4096", stream_size, [values, block = std::vector<double>(4096)]() mutable {
+        for (std::size_t from = 0; from < stream_size; from += block.size()) {
+            std::copy_n(values->begin() + static_cast<std::ptrdiff_t>(from), block.size(), block.begin());
+            std::sort(block.begin(), block.end());
+            benchmark::DoNotOptimize(block.data());
+        }
+    });
+
+    qsketch::tdigest<> our_a;
+    qsketch::tdigest<> our_b;
+    our_a.add(std::span<const double>(*values).first(stream_size / 2));
+    our_b.add(std::span<const double>(*values).last(stream_size / 2));
+    our_a.flush();
+    our_b.flush();
+    const auto half = static_cast<std::ptrdiff_t>(stream_size / 2);
+    auto their_a = theirs_of(their_digest(100), std::vector(values->begin(), values->begin() + half));
+    auto their_b = theirs_of(their_digest(100), std::vector(values->begin() + half, values->end()));
+    their_a.compress();
+    their_b.compress();
+
+    const std::string quantile = "t-digest quantile";
+    std::vector<double> qs(1024);
+    for (std::size_t i = 0; i < qs.size(); ++i) qs[i] = (static_cast<double>(i * 397 % qs.size()) + 0.5) / 1024;
+    add_row(quantile, ours, qs.size(), [our_a, qs] {
+        for (const double q : qs) benchmark::DoNotOptimize(our_a.quantile(q));
+    });
+    add_row(quantile, theirs, qs.size(), [their_a, qs] {
+        for (const double q : qs) benchmark::DoNotOptimize(their_a.get_quantile(q));
+    });
+    std::vector<double> xs(qs.size());
+    our_a.quantiles(qs, xs);
+    add_row("t-digest cdf", ours, xs.size(), [our_a, xs] {
+        for (const double x : xs) benchmark::DoNotOptimize(our_a.cdf(x));
+    });
+    add_row("t-digest cdf", theirs, xs.size(), [their_a, xs] {
+        for (const double x : xs) benchmark::DoNotOptimize(their_a.get_rank(x));
+    });
+    add_row("t-digest copy, merge, flush", ours, 1, [our_a, our_b] {
+        auto merged = our_a;
+        merged.merge(our_b);
+        merged.flush();
+        benchmark::DoNotOptimize(merged.count());
+    });
+    add_row("t-digest copy, merge, flush", theirs, 1, [their_a, their_b] {
+        auto merged = their_a;
+        merged.merge(their_b);
+        merged.compress();
+        benchmark::DoNotOptimize(merged.get_total_weight());
+    });
+    const auto our_image = our_a.serialize();
+    const auto their_image = their_a.serialize();
+    add_row("t-digest serialize", ours, 1, [our_a] { benchmark::DoNotOptimize(our_a.serialize()); });
+    add_row("t-digest serialize", theirs, 1, [their_a] { benchmark::DoNotOptimize(their_a.serialize()); });
+    add_row("t-digest deserialize", ours, 1,
+            [our_image] { benchmark::DoNotOptimize(qsketch::tdigest<>::deserialize(our_image)); });
+    add_row("t-digest deserialize", theirs, 1, [their_image] {
+        benchmark::DoNotOptimize(their_digest::deserialize(their_image.data(), their_image.size()));
+    });
+}
+
+void distinct_rows(std::uint8_t precision) {
+    using hll = qsketch::hyperloglog<std::uint64_t>;
+    using ull = qsketch::ultraloglog<std::uint64_t>;
+    using their_hll = datasketches::hll_sketch;
+    using their_union = datasketches::hll_union;
+    std::vector<std::uint64_t> made(stream_size);
+    support::random_bits random(1);
+    std::ranges::generate(made, random);
+    const auto keys = std::make_shared<const std::vector<std::uint64_t>>(std::move(made));
+    const std::string p = ", precision " + std::to_string(precision);
+
+    const auto fill = [](auto sketch, std::span<const std::uint64_t> some) {
+        sketch.add(some);
+        return sketch;
+    };
+    const auto fill_theirs = [=](std::span<const std::uint64_t> some) {
+        their_hll sketch(precision, datasketches::HLL_8);
+        for (const std::uint64_t key : some) sketch.update(key);
+        return sketch;
+    };
+    for (const std::size_t n : {std::size_t{1000}, stream_size}) {
+        const std::string add = "add " + std::to_string(n) + " distinct keys" + p;
+        const auto each = [&](const std::string& who, auto one) {
+            add_row(add, who, stream_size / n * n, [=] {
+                for (std::size_t i = 0; i < stream_size / n; ++i)
+                    benchmark::DoNotOptimize(one(std::span(*keys).subspan(i * n, n)));
+            });
+        };
+        each("qsketch hyperloglog, batch", [=](auto some) { return fill(hll(precision), some).precision(); });
+        each("qsketch ultraloglog, batch", [=](auto some) { return fill(ull(precision), some).precision(); });
+        each("qsketch hyperloglog", [=](auto some) {
+            hll sketch(precision);
+            for (const std::uint64_t key : some) sketch.add(key);
+            return sketch.precision();
+        });
+        each("DataSketches HLL_8", [=](auto some) { return fill_theirs(some).get_lg_config_k(); });
+    }
+
+    const auto some = std::span(*keys).first(stream_size / 2);
+    const auto others = std::span(*keys).last(stream_size / 2);
+    const auto merge_row = [&](const std::string& who, auto a, auto b) {
+        add_row("merge two counts" + p, who, 1, [a, b]() mutable {
+            a.merge(b);
+            benchmark::DoNotOptimize(a.precision());
+        });
+        add_row("estimate a count, nothing kept" + p, who, 1, [a] { benchmark::DoNotOptimize(a.estimate()); });
+    };
+    merge_row("qsketch hyperloglog", fill(hll(precision), some), fill(hll(precision), others));
+    merge_row("qsketch ultraloglog", fill(ull(precision), some), fill(ull(precision), others));
+    their_union whole(precision);
+    whole.update(fill_theirs(some));
+    const auto other = fill_theirs(others);
+    add_row("merge two counts" + p, "DataSketches HLL_8", 1, [whole, other]() mutable {
+        whole.update(other);
+        benchmark::DoNotOptimize(whole.get_lg_config_k());
+    });
+}
+
+void frequency_rows() {
+    constexpr std::size_t distinct = 200'000;
+    std::vector<double> up_to(distinct);
+    double sum = 0;
+    for (std::size_t k = 0; k < distinct; ++k) up_to[k] = sum += std::pow(static_cast<double>(k + 1), -1.1);
+    support::random_bits random(1);
+    std::vector<std::uint64_t> made(stream_size);
+    for (std::uint64_t& key : made)
+        key = static_cast<std::uint64_t>(std::ranges::lower_bound(up_to, random.unit() * sum) - up_to.begin());
+    const auto keys = std::make_shared<const std::vector<std::uint64_t>>(std::move(made));
+
+    for (const std::uint32_t width : {std::uint32_t{1} << 12, std::uint32_t{1} << 20}) {
+        const std::string size = ", 4 rows of " + std::to_string(width);
+        using plain = qsketch::count_min<std::uint64_t>;
+        using conservative = qsketch::count_min<std::uint64_t, qsketch::conservative>;
+        using their_sketch = datasketches::count_min_sketch<std::uint64_t>;
+        const auto our = std::make_shared<plain>(plain::dimensions{.width = width, .depth = 4});
+        const auto careful = std::make_shared<conservative>(conservative::dimensions{.width = width, .depth = 4});
+        const auto their = std::make_shared<their_sketch>(std::uint8_t{4}, width);
+        const std::string add = "count_min add, Zipf 1.1" + size;
+        add_row(add, "qsketch, batch", stream_size, [=] { our->add(std::span(*keys)); });
+        add_row(add, "qsketch conservative, batch", stream_size, [=] { careful->add(std::span(*keys)); });
+        add_row(add, theirs, stream_size, [=] {
+            for (const std::uint64_t key : *keys) their->update(key);
+        });
+        const std::string estimate = "count_min estimate, Zipf 1.1" + size;
+        add_row(estimate, "qsketch, batch", stream_size, [=, out = std::vector<std::uint64_t>(stream_size)]() mutable {
+            our->estimate(std::span(*keys), out);
+            benchmark::DoNotOptimize(out.data());
+        });
+        add_row(estimate, theirs, stream_size, [=] {
+            for (const std::uint64_t key : *keys) benchmark::DoNotOptimize(their->get_estimate(key));
+        });
+    }
+
+    const std::string top = "add to the top 100, Zipf 1.1";
+    add_row(top, "qsketch top_k, batch", stream_size,
+            [keys, sketch = qsketch::top_k<std::uint64_t>(100)]() mutable { sketch.add(std::span(*keys)); });
+    // 4096 places of 18 bytes each, of which three quarters are filled: the memory of top_k(100), rounded up.
+    add_row(top, "DataSketches frequent items, 4096", stream_size,
+            [keys, sketch = datasketches::frequent_items_sketch<std::uint64_t>(12)]() mutable {
+                for (const std::uint64_t key : *keys) sketch.update(key);
+            });
+}
+
+} // namespace
+
+int main(int argc, char** argv) {
+    quantile_rows();
+    distinct_rows(12);
+    distinct_rows(14);
+    frequency_rows();
+    benchmark::Initialize(&argc, argv);
+    if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
+    benchmark::RunSpecifiedBenchmarks();
+    return 0;
+}
