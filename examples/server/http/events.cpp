@@ -259,9 +259,7 @@ answer event_report::to_answer() const {
         body +=
             fmt::format(R"({}{{"line":{},"error":{}}})", &e == errors_.data() ? "" : ",", e.line, json_string(e.error));
     body += "]}";
-    answer out = json_answer(accepted > 0 ? 200 : 400, std::move(body));
-    out.events = accepted;
-    return out;
+    return json_answer(accepted > 0 ? 200 : 400, std::move(body));
 }
 
 event_report read_events(const request& rq, std::span<const std::string_view> names, const event_reader& read) {
