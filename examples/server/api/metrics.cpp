@@ -45,7 +45,7 @@ public:
         if (!tags.absent()) {
             if (tags.is != json_value::kind::object) return problem{"tags", "must be an object, got " + tags.shown()};
             auto wrong = visit_inside(
-                tags, [this](std::string_view name, const json_value& value) { return take(name, value); });
+                "tags", tags, [this](std::string_view name, const json_value& value) { return take(name, value); });
             if (wrong) return wrong;
         }
         std::sort(tags_.begin(), tags_.begin() + size_);
