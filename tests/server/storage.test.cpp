@@ -331,19 +331,19 @@ TEST_CASE("However much has been written, the log that the next start has to rea
             if (file.path().extension() == ".log") sum += file.file_size();
         return sum;
     };
-    constexpr std::uintmax_t bound = std::uintmax_t{48} << 20;
+    constexpr std::uintmax_t bound = std::uintmax_t{64} << 20;
     constexpr int rows = 160;
     for (int run = 0; run < 2; ++run) {
         {
             storage store({place.path(), storage::sync::async}, appending_rules());
+            put(store, table::traffic, std::to_string(run), "x"); // a small row keeps the log as far back as it is
             for (int i = 0; i < rows; ++i)
-                put(store, static_cast<table>(1 + i % 3), std::to_string(run * rows + i), noise(std::size_t{1} << 20));
+                put(store, table::samples, std::to_string(run * rows + i), noise(std::size_t{1} << 20));
             CHECK(eventually([&] { return log_bytes() <= bound; }));
         }
         CHECK(log_bytes() <= bound);
     }
     const storage store({place.path()}, appending_rules());
-    std::size_t found = 0;
-    for (int t = 1; t <= 3; ++t) found += rows_of(store, static_cast<table>(t)).size();
-    CHECK(found == 2 * rows);
+    CHECK(rows_of(store, table::samples).size() == 2 * rows);
+    CHECK(rows_of(store, table::traffic).size() == 2);
 }
