@@ -80,7 +80,8 @@ application::application(options o, wall_clock clock)
       traffic(rows, views_kept, opts.window_retention, now()) {}
 
 void application::commit(const request& rq, changes&& what, const answer* acknowledged) {
-    if (rq.turn != nullptr && !what.empty()) rq.turn->join(what, acknowledged);
+    if (what.empty()) return;
+    if (rq.turn != nullptr) rq.turn->join(what, acknowledged);
     if (opts.durability != storage::sync::none && rq.step_aside) rq.step_aside();
     const auto begin = std::chrono::steady_clock::now();
     rows.commit(std::move(what));

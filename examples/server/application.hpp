@@ -32,7 +32,9 @@ struct event_counts {
     std::atomic<std::uint64_t> samples = 0;
     std::atomic<std::uint64_t> visits = 0;
     std::atomic<std::uint64_t> views = 0;
+    std::atomic<std::uint64_t> metrics = 0; ///< Inserts are among them.
 };
+
 /// What the endpoints work on.
 struct application {
     /// Opens the data directory. Throws storage_error, naming what is wrong with it.

@@ -144,12 +144,7 @@ TEST_CASE("What is small packed and large inside is refused before it takes memo
     const server s({"--max-body=1MiB"});
     for (int i = 0; i < 5; ++i)
         CHECK(ask(s.port(), "POST", "/samples", bomb, "Content-Encoding: gzip\r\n").status == 413);
-    std::ifstream in("/proc/" + std::to_string(s.pid()) + "/status");
-    std::string word;
-    while (in >> word && word != "VmHWM:") {
-    }
-    long peak_kib = 0;
-    in >> peak_kib;
+    const long peak_kib = s.kib("VmHWM");
     CHECK(peak_kib > 1000);
     CHECK(peak_kib < 60'000);
 }

@@ -62,19 +62,63 @@ std::string refusal(std::vector<std::string> arguments) {
     return p.errors();
 }
 
-/// One client that posts to an hour of its own, one request at a time, until the server is gone.
+/// One client that posts events of one kind, which are its own, one request at a time, until the server is gone.
 struct client {
-    std::int64_t at;
+    enum class kind { visits, samples, views, values };
+    kind is;
+    int number;
     std::uint64_t batch; ///< Events a request.
     std::uint64_t acknowledged = 0;
     std::uint64_t sent = 0;
+
+    [[nodiscard]] std::int64_t at() const { return hour_before(2 + number); }
+    [[nodiscard]] std::string name() const { return "c" + std::to_string(number); }
+    [[nodiscard]] const char* path() const {
+        return is == kind::visits    ? "/analytics"
+               : is == kind::samples ? "/samples"
+               : is == kind::views   ? "/api/traffic"
+                                     : "/insert";
+    }
+    [[nodiscard]] std::string event_of(std::uint64_t i) const {
+        switch (is) {
+        case kind::visits:
+            return event(at(), std::to_string(i));
+        case kind::samples:
+            return R"({"key":")" + name() + R"(","value":)" + std::to_string(i) + "}\n";
+        case kind::views:
+            return R"({"request_id":)" + std::to_string((static_cast<std::uint64_t>(number) << 32) + i) +
+                   R"(,"user_id":)" + std::to_string(number) + R"(,"page_url":"/","created_at":)" +
+                   std::to_string(now_ms()) + "}\n";
+        default:
+            return R"({"partition_key":")" + name() +
+                   R"(","value":1})"
+                   "\n";
+        }
+    }
+    [[nodiscard]] std::uint64_t found(std::uint16_t port) const {
+        const auto count = [port](const std::string& target, const std::string& pointer) {
+            const reply r = get(port, target);
+            return r.status == 404 || r.body == "{}" ? 0 : static_cast<std::uint64_t>(number_at(r.body, pointer));
+        };
+        switch (is) {
+        case kind::visits:
+            return figures_of(port, at()).clicks;
+        case kind::samples:
+            return count("/quantile?q=0.5&window=86400&key=" + name(), "/count");
+        case kind::views:
+            return count("/api/traffic/daily/" + std::to_string(number), "/~1");
+        default:
+            return count("/aggregate?window=1d&rolling=true&agg=count&metric=" + name(), "/aggregations/count");
+        }
+    }
 
     void run(std::uint16_t port) {
         try {
             for (connection c(port);; acknowledged += batch) {
                 std::string body;
-                for (std::uint64_t i = 0; i < batch; ++i) body += event(at, std::to_string(sent + i));
-                const std::string head = "POST /analytics HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-ndjson\r\n"
+                for (std::uint64_t i = 0; i < batch; ++i) body += event_of(sent + i);
+                const std::string head = std::string("POST ") + path() +
+                                         " HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-ndjson\r\n"
                                          "Content-Length: " +
                                          std::to_string(body.size()) + "\r\n\r\n";
                 sent += batch;
@@ -89,19 +133,20 @@ void kill_and_restart(int rounds, const std::string& durability) {
     const directory place;
     std::mt19937 random(7);
     std::vector<client> clients;
-    for (int i = 0; i < 12; ++i) clients.push_back({hour_before(2 + i), i % 3 == 0 ? 50u : 1u});
+    for (int i = 0; i < 16; ++i) clients.push_back({static_cast<client::kind>(i % 4), i, i / 4 == 1 ? 50u : 1u});
     for (int round = 0; round < rounds; ++round) {
         server s(in(place.path(), durability));
         for (client& c : clients) {
-            const figures found = figures_of(s.port(), c.at);
-            INFO("round " << round << ", batches of " << c.batch);
+            const std::uint64_t found = c.found(s.port());
+            INFO("round " << round << ", " << c.path() << ", batches of " << c.batch);
             // All that was acknowledged, and of the last request of each client everything or nothing.
-            CHECK(found.clicks >= c.acknowledged);
-            CHECK((found.clicks == c.acknowledged || found.clicks == c.sent));
+            CHECK(found >= c.acknowledged);
+            CHECK((found == c.acknowledged || found == c.sent));
             CHECK(c.sent - c.acknowledged <= c.batch);
-            CHECK(std::abs(static_cast<double>(found.users) - static_cast<double>(found.clicks)) <=
-                  0.03 * static_cast<double>(found.clicks) + 1);
-            c.acknowledged = c.sent = found.clicks;
+            if (c.is == client::kind::visits)
+                CHECK(std::abs(static_cast<double>(figures_of(s.port(), c.at()).users) - static_cast<double>(found)) <=
+                      0.03 * static_cast<double>(found) + 1);
+            c.acknowledged = c.sent = found;
         }
         std::vector<std::thread> threads;
         for (client& c : clients) threads.emplace_back([&c, port = s.port()] { c.run(port); });
@@ -109,6 +154,7 @@ void kill_and_restart(int rounds, const std::string& durability) {
         s.signal(SIGKILL);
         for (std::thread& t : threads) t.join();
     }
+    for (const client& c : clients) CHECK(c.acknowledged > 0);
 }
 
 } // namespace

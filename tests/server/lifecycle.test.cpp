@@ -3,8 +3,14 @@
 #include "support/directory.hpp"
 #include "support/json.hpp"
 #include "support/process.hpp"
+#include "support/recordings.hpp"
 
+#include <algorithm>
+#include <cctype>
 #include <filesystem>
+#include <fstream>
+#include <map>
+#include <regex>
 #include <string>
 #include <vector>
 
@@ -23,6 +29,22 @@ ended run(const std::vector<std::string>& arguments, const std::vector<std::stri
     process p(arguments, environment);
     const std::string out = p.line();
     return {p.wait(10s).value_or(-1), out, p.errors()};
+}
+
+/// Of "a, b".
+std::vector<std::string> parts(const std::string& list) {
+    std::vector<std::string> out;
+    for (std::size_t at = 0, end = 0; end < list.size(); at = end + 2) {
+        end = (std::min)(list.find(", ", at), list.size());
+        out.push_back(list.substr(at, end - at));
+    }
+    return out;
+}
+
+std::string lines_of(const std::map<std::string, std::string>& entries) {
+    std::string out;
+    for (const auto& [name, value] : entries) out += name + " " + value + "\n";
+    return out;
 }
 
 } // namespace
@@ -128,17 +150,34 @@ TEST_CASE("The data directory is made where it is asked for, and not at all if n
     CHECK(std::filesystem::is_directory(asked));
 }
 
-TEST_CASE("--help names every flag with its environment name, and ends well") {
+TEST_CASE("--help and the documentation name the same flags, variables and defaults") {
     process p({"--help"});
-    std::string text;
-    for (std::string line; !(line = p.line()).empty() || text.size() < 500;) text += line + "\n";
-    for (std::string line; !(line = p.line()).empty();) text += line + "\n";
+    std::string help;
+    for (std::string line; !(line = p.line()).empty() || help.size() < 500;) help += line + "\n";
     CHECK(p.wait(5s) == 0);
-    CHECK(text.find("(default: commit)") != text.npos);
-    for (const char* name :
-         {"--host", "QSKETCH_HOST", "--max-series", "QSKETCH_MAX_SERIES", "--durability", "--repair", "--data-dir",
-          "QSKETCH_DATA_DIR", "--rate-limit", "--grpc-port", "--cluster", "--auth-tokens-file", "--demo"})
-        CHECK(text.find(name) != text.npos);
+    std::map<std::string, std::string> defaults; // by flag
+    const std::regex entry(R"re((--[a-z-]+)( VALUE)? \(Env:([A-Z_]+)\)\s+[^\n]* \(default: ([^\n]*)\)\n)re");
+    for (std::sregex_iterator at(help.begin(), help.end(), entry), end; at != end; ++at) {
+        std::string variable = "QSKETCH_" + at->str(1).substr(2);
+        std::transform(variable.begin() + 8, variable.end(), variable.begin() + 8,
+                       [](char c) { return c == '-' ? '_' : static_cast<char>(std::toupper(c)); });
+        CHECK(at->str(3) == variable);
+        defaults[at->str(1)] = at->str(4) == "false" ? "off" : at->str(4);
+    }
+    CHECK(defaults.size() > 20);
+    CHECK(defaults.count("--cluster") == 1);
+    std::map<std::string, std::string> documented;
+    std::ifstream in = opened(source_directory() / "docs/server.md");
+    const std::regex row(R"(\| (`--[^|]*`) \| ([^|]*) \|.*)");
+    for (std::string line; std::getline(in, line);) {
+        std::smatch m;
+        if (!std::regex_match(line, m, row)) continue;
+        const std::vector<std::string> flags = parts(m.str(1));
+        const std::vector<std::string> values = parts(m.str(2));
+        for (std::size_t i = 0; i < flags.size(); ++i)
+            documented[flags[i].substr(1, flags[i].size() - 2)] = values.size() == flags.size() ? values[i] : m.str(2);
+    }
+    CHECK(lines_of(documented) == lines_of(defaults));
     process version({"--version"});
     CHECK(version.line().rfind("qsketch-server ", 0) == 0);
     CHECK(version.wait(5s) == 0);

@@ -217,12 +217,7 @@ TEST_CASE("Large bodies sent at once take the memory of two that are parsed, and
     for (int& answered : status) clients.emplace_back([&] { answered = post_json(s.port(), "/samples", body).status; });
     for (std::thread& c : clients) c.join();
     for (const int answered : status) CHECK(answered == 400);
-    std::ifstream in("/proc/" + std::to_string(s.pid()) + "/status");
-    std::string word;
-    while (in >> word && word != "VmHWM:") {
-    }
-    long peak_kib = 0;
-    in >> peak_kib;
+    const long peak_kib = s.kib("VmHWM");
     CAPTURE(peak_kib);
     CHECK(peak_kib > 8 * 8 * 1024 / 4);
     CHECK(peak_kib < (2 * 14 * 8 + 8 * 8 + 8 * 8 + 64) * 1024); // two parsers, the bodies twice, the rest

@@ -6,11 +6,13 @@
 
 #include <qsketch/tdigest.hpp>
 
+#include <algorithm>
 #include <fstream>
 #include <map>
 #include <set>
 #include <sstream>
 #include <string>
+#include <string_view>
 
 using namespace server_test;
 
@@ -30,19 +32,40 @@ std::set<std::string> table() {
     return out;
 }
 
-/// "METHOD /path" of every operation in the document, which indents paths by 2 and methods by 4.
-std::set<std::string> documented(const std::string& yaml) {
-    std::set<std::string> out;
-    std::istringstream in(yaml.substr(yaml.find("\npaths:"), yaml.find("\ncomponents:") - yaml.find("\npaths:")));
+/// The lines between two lines.
+std::string between(const std::string& yaml, const std::string& from, const std::string& to) {
+    const std::size_t begin = yaml.find(from);
+    return yaml.substr(begin, yaml.find(to, begin) - begin);
+}
+
+/// Every operation in the document as "METHOD /path", and the lines that it has: the document indents paths by 2 and
+/// methods by 4.
+std::map<std::string, std::string> documented(const std::string& yaml) {
+    const std::map<std::string, std::string> methods = {
+        {"get", "GET"}, {"post", "POST"}, {"put", "PUT"}, {"delete", "DELETE"}, {"patch", "PATCH"}};
+    std::map<std::string, std::string> out;
+    std::istringstream in(between(yaml, "\npaths:", "\ncomponents:"));
     std::string path;
+    std::string* operation = nullptr;
     for (std::string line; std::getline(in, line);) {
         if (line.rfind("  /", 0) == 0) path = line.substr(2, line.find(':') - 2);
-        for (const auto& [name, method] : std::map<std::string, std::string>{
-                 {"get", "GET"}, {"post", "POST"}, {"put", "PUT"}, {"delete", "DELETE"}, {"patch", "PATCH"}})
-            if (line == "    " + name + ":") out.insert(method + " " + path);
+        if (line.rfind("      ", 0) == 0 && operation != nullptr) *operation += line + "\n";
+        if (line.rfind("      ", 0) == 0) continue;
+        operation = nullptr;
+        for (const auto& [name, method] : methods)
+            if (line == "    " + name + ":") operation = &out[method + " " + path];
     }
     return out;
 }
+
+template <class Value>
+std::set<std::string> keys_of(const std::map<std::string, Value>& map) {
+    std::set<std::string> out;
+    for (const auto& [key, value] : map) out.insert(key);
+    return out;
+}
+
+bool has(const std::string& text, const std::string& part) { return text.find(part) != text.npos; }
 
 } // namespace
 
@@ -113,7 +136,56 @@ TEST_CASE("The route table, the OpenAPI document and the requests of this test n
     const std::string yaml = get(s.port(), "/openapi.yaml").body;
     CHECK(yaml == file_text(QSKETCH_OPENAPI_FILE));
     CHECK(table() == called);
-    CHECK(documented(yaml) == called);
+    CHECK(keys_of(documented(yaml)) == called);
+}
+
+TEST_CASE("The document has for every route the refusals that all of its kind have in common, and for no other") {
+    const std::string yaml = file_text(QSKETCH_OPENAPI_FILE);
+    const auto operations = documented(yaml);
+    for (const qsketch_server::route& r : qsketch_server::routes()) {
+        INFO(r.method << " " << r.pattern);
+        const auto found = operations.find(std::string(r.method) + " " + std::string(r.pattern));
+        REQUIRE(found != operations.end());
+        const std::string& lines = found->second;
+        const bool open = r.needs == qsketch_server::scope::open;
+        const bool takes_key = r.needs == qsketch_server::scope::write && (r.method == "POST" || r.method == "PUT");
+        CHECK(has(lines, "\n      security: []\n") == open);
+        CHECK(has(lines, "\n        '401': {$ref: '#/components/responses/Unauthorized'}\n") == !open);
+        CHECK(has(lines, "\n        '403': {$ref: '#/components/responses/Forbidden'}\n") == !open);
+        CHECK(has(lines, "\n        '429': {$ref: '#/components/responses/TooMany") == !open);
+        CHECK(has(lines, "\n        '422': {$ref: '#/components/responses/KeyUsed'}\n") == takes_key);
+        CHECK(has(lines, "\n        - {$ref: '#/components/parameters/idempotencyKey'}\n") == takes_key);
+        CHECK(has(lines, "\n        '400':"));
+        CHECK(has(lines, "\n        '2"));
+    }
+    CHECK(has(between(yaml, "\nsecurity:", "\ntags:"), "\n  - bearer: []\n"));
+    CHECK(has(between(yaml, "\n  securitySchemes:", "\n  parameters:"), "\n      scheme: bearer\n"));
+}
+
+TEST_CASE("The document names all codes of errors, and refers to nothing that it has not") {
+    const std::string yaml = file_text(QSKETCH_OPENAPI_FILE);
+    std::string codes = between(yaml, "\n    Code:\n      enum: [", "]") + ",";
+    codes.erase(0, codes.find('[') + 1);
+    codes.erase(std::remove_if(codes.begin(), codes.end(), [](char c) { return c == ' ' || c == '\n'; }), codes.end());
+    std::string expected;
+    for (const std::string_view code : qsketch_server::error_codes) expected.append(code) += ',';
+    CHECK(codes == expected);
+    int references = 0;
+    const std::string start = "{$ref: '#/components/";
+    for (std::size_t at = 0; (at = yaml.find(start, at)) != yaml.npos; ++references) {
+        at += start.size();
+        const std::string reference = yaml.substr(at, yaml.find('\'', at) - at);
+        INFO(reference);
+        const std::size_t slash = reference.find('/');
+        const std::size_t section = yaml.find("\n  " + reference.substr(0, slash) + ":\n", yaml.find("\ncomponents:"));
+        REQUIRE(section != yaml.npos);
+        // Up to the next line that is indented by two.
+        std::size_t end = section + 1;
+        do end = (std::min)(yaml.find("\n  ", end + 1), yaml.size());
+        while (end < yaml.size() && yaml[end + 3] == ' ');
+        CHECK(has(yaml.substr(section, end - section), "\n    " + reference.substr(slash + 1) + ":"));
+    }
+    CHECK(references > 100);
 }
 
 TEST_CASE("Every route has a line that says what it does") {

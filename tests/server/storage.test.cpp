@@ -322,3 +322,28 @@ TEST_CASE("What is acknowledged before it is on disk is synced soon after, witho
         CHECK(eventually([&] { return store.now().syncs > before; }));
     }
 }
+
+TEST_CASE("However much has been written, the log that the next start has to read is bounded") {
+    const directory place;
+    const auto log_bytes = [&] {
+        std::uintmax_t sum = 0;
+        for (const auto& file : std::filesystem::directory_iterator(place.path() + "/rows"))
+            if (file.path().extension() == ".log") sum += file.file_size();
+        return sum;
+    };
+    constexpr std::uintmax_t bound = std::uintmax_t{64} << 20;
+    constexpr int rows = 160;
+    for (int run = 0; run < 2; ++run) {
+        {
+            storage store({place.path(), storage::sync::async}, appending_rules());
+            put(store, table::traffic, std::to_string(run), "x"); // a small row keeps the log as far back as it is
+            for (int i = 0; i < rows; ++i)
+                put(store, table::samples, std::to_string(run * rows + i), noise(std::size_t{1} << 20));
+            CHECK(eventually([&] { return log_bytes() <= bound; }));
+        }
+        CHECK(log_bytes() <= bound);
+    }
+    const storage store({place.path()}, appending_rules());
+    CHECK(rows_of(store, table::samples).size() == 2 * rows);
+    CHECK(rows_of(store, table::traffic).size() == 2);
+}

@@ -306,7 +306,7 @@ namespace {
         if (list.absent()) return {};
         if (list.is != json_value::kind::array)
             return problem{std::string(field), "must be an array of strings, got " + list.shown()};
-        return visit_inside(list, [&](std::string_view, const json_value& item) -> std::optional<problem> {
+        return visit_inside(field, list, [&](std::string_view, const json_value& item) -> std::optional<problem> {
             if (item.is != json_value::kind::text)
                 return problem{std::string(field), "must be an array of strings, got " + item.shown() + " in it"};
             take(item.text);
@@ -331,7 +331,7 @@ namespace {
                 return problem{"time_window", "must be an object with from and to, got " + fields[2].shown()};
             json_value from;
             json_value to;
-            auto wrong = visit_inside(fields[2], [&](std::string_view name, const json_value& value) {
+            auto wrong = visit_inside("time_window", fields[2], [&](std::string_view name, const json_value& value) {
                 if (name == "from") from = value;
                 if (name == "to") to = value;
                 return std::optional<problem>();

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <limits>
 
 // Family A: hourly audience counts.
 namespace qsketch_server {
@@ -42,10 +43,15 @@ constexpr std::size_t max_user_bytes = 1024;
     return app.slices().slice_of(time_in("timestamp", rq.required("timestamp"), app.audience_times(counting)));
 }
 
-[[nodiscard]] std::int64_t slice_of_id(application& app, const request& rq) {
-    const acceptable_times times = app.audience_times(false);
-    return whole_number("slice", rq.required("slice"), app.slices().slice_of(times.oldest),
-                        app.slices().slice_of(times.newest));
+[[nodiscard]] std::int64_t slice_of_id(application& app, const request& rq, bool counting) {
+    const acceptable_times times = app.audience_times(counting);
+    const std::int64_t oldest = app.slices().slice_of(times.oldest);
+    const std::int64_t slice = whole_number("slice", rq.required("slice"), (std::numeric_limits<std::int64_t>::min)(),
+                                            app.slices().slice_of(times.newest));
+    if (slice >= oldest) return slice;
+    if (times.too_old_count != nullptr) ++*times.too_old_count;
+    throw invalid_fields(
+        problem{"slice", fmt::format("must not be older than {} allows ({}), got {}", times.retention, oldest, slice)});
 }
 
 /// The visits of a body, and what was wrong with the others.
@@ -151,13 +157,13 @@ answer get_all_slices(application& app, const request& rq) {
 }
 
 answer post_worker(application& app, const request& rq) {
-    visit counted = visit_of(app, rq, slice_of_id(app, rq));
+    visit counted = visit_of(app, rq, slice_of_id(app, rq, true));
     count(app, rq, {&counted, 1});
     return figures_answer(app, rq, app.audience.figures(counted.slice), 202);
 }
 
 answer get_worker(application& app, const request& rq) {
-    const std::int64_t slice = slice_of_id(app, rq);
+    const std::int64_t slice = slice_of_id(app, rq, false);
     return figures_answer(app, rq, app.audience.figures(slice));
 }
 

@@ -45,7 +45,7 @@ public:
         if (!tags.absent()) {
             if (tags.is != json_value::kind::object) return problem{"tags", "must be an object, got " + tags.shown()};
             auto wrong = visit_inside(
-                tags, [this](std::string_view name, const json_value& value) { return take(name, value); });
+                "tags", tags, [this](std::string_view name, const json_value& value) { return take(name, value); });
             if (wrong) return wrong;
         }
         std::sort(tags_.begin(), tags_.begin() + size_);
@@ -156,9 +156,9 @@ private:
     return unit == 0 ? fmt::format("{}B", bytes) : fmt::format("{:.1f}{}", size, units[unit]);
 }
 
-[[nodiscard]] std::string insert_fields(const application& app, bool success, std::string_view first_series) {
+[[nodiscard]] std::string insert_fields(const application& app, std::string_view first_series) {
     const std::string_view key = first_series.substr(0, first_series.find('\0'));
-    return fmt::format(R"("success":{},"partition":{},"storage_size":"{}")", success, qsketch::hash()(key) % partitions,
+    return fmt::format(R"("success":true,"partition":{},"storage_size":"{}")", qsketch::hash()(key) % partitions,
                        size_text(app.rows.now().bytes));
 }
 
@@ -169,6 +169,7 @@ answer post_metrics(application& app, const request& rq) {
     event_report report = read_metrics(app, rq, batch);
     store(app, rq, std::move(batch), report, "key",
           [&](changes& to, const auto& samples) { return app.metrics.table().stage(to, samples); });
+    app.ingested.metrics += report.accepted;
     if (report.batch) return report.to_answer();
     return json_answer(200, fmt::format(R"({{"success":true,"message":"Metric inserted successfully",)"
                                         R"("worker_node":{}}})",
@@ -182,9 +183,10 @@ answer post_insert(application& app, const request& rq) {
     const std::string first(batch.size() > 0 ? batch.name(0) : std::string_view());
     store(app, rq, std::move(batch), report, binary ? "key" : "partition_key",
           [&](changes& to, const auto& samples) { return app.metrics.stage_inserts(to, samples); });
-    if (!report.batch) return json_answer(200, "{" + insert_fields(app, true, first) + "}");
+    app.ingested.metrics += report.accepted;
+    if (!report.batch) return json_answer(200, "{" + insert_fields(app, first) + "}");
     answer out = report.to_answer();
-    if (binary) out.body.insert(1, insert_fields(app, report.accepted > 0, first) + ",");
+    if (binary) out.body.insert(1, (report.accepted > 0 ? insert_fields(app, first) : R"("success":false)") + ",");
     return out;
 }
 

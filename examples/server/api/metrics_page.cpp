@@ -34,6 +34,16 @@ void write_process(const application& app, metrics_page& page) {
                 pages * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE)));
 }
 
+void write_events(const application& app, metrics_page& page) {
+    page.metric("qsketch_events_total", "counter", "Events taken, by family of endpoints.");
+    page.sample(app.ingested.visits.load(), R"(family="audience")");
+    page.sample(app.ingested.samples.load(), R"(family="samples")");
+    page.sample(app.ingested.views.load(), R"(family="traffic")");
+    page.sample(app.ingested.metrics.load(), R"(family="metrics")");
+    page.single("qsketch_events_too_old_total", "counter", "Events refused for being older than retention.",
+                app.too_old.load());
+}
+
 void write_storage(const application& app, metrics_page& page) {
     const storage::figures rows = app.rows.now();
     page.single("qsketch_storage_writable", "gauge", "1, or 0 after a write that failed.",
@@ -54,8 +64,7 @@ answer get_metrics_page(application& app, const request&) {
                                               QSKETCH_VERSION_PATCH));
     write_process(app, page);
     app.requests.write(page);
-    page.single("qsketch_events_too_old_total", "counter", "Events refused for being older than retention.",
-                app.too_old.load());
+    write_events(app, page);
     page.metric("qsketch_series", "gauge", "Series held, by family of endpoints.");
     page.sample(std::uint64_t{app.samples.size()}, R"(family="samples")");
     page.sample(std::uint64_t{app.metrics.table().size()}, R"(family="metrics")");

@@ -38,11 +38,11 @@ answer get_health(application& app, const request&) {
         rows.writable ? 200 : 503,
         fmt::format(R"({{"status":"{}","uptime":"{}","version":"{}.{}.{}","nodes":{{"total":1,"healthy":{}}},)"
                     R"("storage":{},"cluster":{{"enabled":false,"node_id":{}}},"series":{},)"
-                    R"("refused":{{"too_old":{}}},"ingested":{{"samples":{},"visits":{},"views":{}}}}})",
+                    R"("refused":{{"too_old":{}}},"ingested":{{"samples":{},"visits":{},"views":{},"metrics":{}}}}})",
                     rows.writable ? "ok" : "degraded", uptime_text(up), QSKETCH_VERSION_MAJOR, QSKETCH_VERSION_MINOR,
                     QSKETCH_VERSION_PATCH, rows.writable ? 1 : 0, storage_json, json_string(app.opts.node_id),
                     app.samples.size() + app.metrics.table().size(), app.too_old.load(), app.ingested.samples.load(),
-                    app.ingested.visits.load(), app.ingested.views.load()));
+                    app.ingested.visits.load(), app.ingested.views.load(), app.ingested.metrics.load()));
 }
 
 answer get_livez(application&, const request&) { return empty_answer(200); }

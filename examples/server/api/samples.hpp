@@ -77,7 +77,7 @@ void store(application& app, const request& rq, sample_batch&& samples, event_re
     changes staged;
     const std::vector<std::size_t> refused = stage(staged, batch);
     if (!refused.empty() && !report.batch) throw too_many_series(no_room(app));
-    app.commit(rq, std::move(staged));
+    if (refused.size() < batch->size()) app.commit(rq, std::move(staged));
     for (const std::size_t group : refused)
         for (const std::uint32_t line : (*batch)[group].lines) {
             --report.accepted;

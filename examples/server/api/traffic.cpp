@@ -76,6 +76,7 @@ template <std::unsigned_integral T>
 [[nodiscard]] answer post(application& app, const request& rq, std::optional<std::uint64_t> id) {
     std::vector<page_view> views;
     const event_report report = read_views(app, rq, id, views);
+    if (views.empty()) return report.to_answer();
     changes what;
     const std::size_t replaced = app.traffic.put(views, what);
     app.commit(rq, std::move(what));

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "domain/store.hpp"
+#include "storage/ordered_key.hpp"
 #include "storage/storage.hpp"
 
 #include <qsketch/detail/image.hpp>
@@ -201,15 +202,10 @@ private:
 
     /// Eight bytes that are in the order of the slices.
     [[nodiscard]] static std::string key_of(std::int64_t slice) {
-        const std::uint64_t ordered = static_cast<std::uint64_t>(slice) ^ sign;
-        std::string out;
-        for (int shift = 56; shift >= 0; shift -= 8) out += static_cast<char>(ordered >> shift);
-        return out;
+        return ordered(static_cast<std::uint64_t>(slice) ^ sign);
     }
-    [[nodiscard]] static std::int64_t slice_of(std::string_view key) noexcept {
-        std::uint64_t ordered = 0;
-        for (const char c : key) ordered = ordered << 8 | static_cast<unsigned char>(c);
-        return static_cast<std::int64_t>(ordered ^ sign);
+    [[nodiscard]] static std::int64_t slice_of(std::string_view key) {
+        return static_cast<std::int64_t>(ordered_at<std::uint64_t>(key, 0) ^ sign);
     }
     static constexpr std::uint64_t sign = std::uint64_t{1} << 63;
 

@@ -1,7 +1,5 @@
 #pragma once
 
-#include <cstdint>
-#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -14,8 +12,7 @@ struct answer {
     std::string content_type; ///< Empty without a body.
     std::string body;
     std::vector<std::pair<std::string, std::string>> headers;
-    std::string_view error_code{};         ///< Of an error; a literal.
-    std::optional<std::uint64_t> events{}; ///< How many were taken; where it is not said, a success is one.
+    std::string_view error_code{}; ///< Of an error; a literal.
 };
 
 [[nodiscard]] answer empty_answer(int status);

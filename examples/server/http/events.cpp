@@ -12,7 +12,6 @@
 #include <bit>
 #include <charconv>
 #include <cmath>
-#include <cstdlib>
 #include <set>
 #include <utility>
 
@@ -53,14 +52,6 @@ constexpr std::size_t max_shown = 64; // bytes of a number in a message
         if (!digits()) return false;
     }
     return at == text.size();
-}
-
-/// The double that a token stands for, infinite if it is beyond them.
-[[nodiscard]] double double_of(std::string_view token) {
-    double value = 0;
-    const auto read = std::from_chars(token.data(), token.data() + token.size(), value);
-    // Out of range is both too large and too small; strtod tells them apart.
-    return read.ec == std::errc{} ? value : std::strtod(std::string(token).c_str(), nullptr);
 }
 
 /// JSON sets numbers no limits and simdjson does: it refuses integers beyond 64 bits and what is no finite double. In
@@ -259,9 +250,7 @@ answer event_report::to_answer() const {
         body +=
             fmt::format(R"({}{{"line":{},"error":{}}})", &e == errors_.data() ? "" : ",", e.line, json_string(e.error));
     body += "]}";
-    answer out = json_answer(accepted > 0 ? 200 : 400, std::move(body));
-    out.events = accepted;
-    return out;
+    return json_answer(accepted > 0 ? 200 : 400, std::move(body));
 }
 
 event_report read_events(const request& rq, std::span<const std::string_view> names, const event_reader& read) {
@@ -305,7 +294,7 @@ event_report read_events(const request& rq, std::span<const std::string_view> na
 }
 
 std::optional<problem>
-visit_inside(const json_value& of,
+visit_inside(std::string_view field, const json_value& of,
              const std::function<std::optional<problem>(std::string_view name, const json_value& value)>& visit) {
     if (of.is != json_value::kind::array && of.is != json_value::kind::object) return {};
     const auto e = std::bit_cast<element>(element_bits{of.inside[0], of.inside[1]});
@@ -319,7 +308,7 @@ visit_inside(const json_value& of,
     if (e.get_object().get(object) != simdjson::SUCCESS) return {};
     std::set<std::string_view> names;
     for (const auto [name, value] : object) {
-        if (!names.insert(name).second) return problem{std::string(name), "is given twice"};
+        if (!names.insert(name).second) return problem{fmt::format("{}.{}", field, name), "is given twice"};
         if (auto wrong = visit(name, value_of(value, numbers))) return wrong;
     }
     return {};

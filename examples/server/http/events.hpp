@@ -68,10 +68,10 @@ using event_reader = std::function<std::optional<problem>(std::uint64_t line, st
                                        const event_reader& read);
 
 /// Calls visit(name, value) for the members of an object, or visit("", value) for the elements of an array, until it
-/// says what is wrong; of a value that is neither, for nothing. A member that is given twice is wrong too. Only where
-/// the value came from, in an event_reader.
+/// says what is wrong; of a value that is neither, for nothing. A member that is given twice is wrong too, as
+/// "field.name". Only where the value came from, in an event_reader.
 [[nodiscard]] std::optional<problem>
-visit_inside(const json_value& of,
+visit_inside(std::string_view field, const json_value& of,
              const std::function<std::optional<problem>(std::string_view name, const json_value& value)>& visit);
 
 /// Reads a timestamp: what is wrong with it, or nothing, with the time in `out`.

@@ -10,21 +10,6 @@
 namespace qsketch_server {
 namespace {
 
-struct named_family {
-    std::string_view path; ///< Or its beginning.
-    std::string_view name;
-};
-constexpr named_family families[] = {{"/analytics", "audience"},  {"/worker", "audience"}, {"/samples", "samples"},
-                                     {"/api/traffic", "traffic"}, {"/metrics", "metrics"}, {"/insert", "metrics"}};
-
-/// The place of a route's family among the names; their number for a route that takes no events.
-[[nodiscard]] std::size_t family_of(const route& r) noexcept {
-    const auto at = std::find_if(std::begin(families), std::end(families),
-                                 [&](const named_family& f) { return r.pattern.starts_with(f.path); });
-    const bool takes = r.needs == scope::write && (r.method == "POST" || r.method == "PUT");
-    return static_cast<std::size_t>(takes ? at - std::begin(families) : std::ssize(families));
-}
-
 [[nodiscard]] std::string labels_of(std::size_t place) {
     if (place == routes().size()) return R"(method="other",route="other")";
     const route& r = routes()[place];
@@ -84,8 +69,6 @@ void request_metrics::record(std::size_t route, const answer& a, std::chrono::na
     const int status_class = std::clamp(a.status / 100, 1, 5) - 1;
     f.by_class[static_cast<std::size_t>(status_class)].fetch_add(1, std::memory_order_relaxed);
     f.took.record(took);
-    if (const std::uint64_t events = a.events.value_or(status_class == 1 ? 1 : 0); events > 0)
-        f.events.fetch_add(events, std::memory_order_relaxed);
     if (a.error_code.empty()) return;
     const auto code = std::find(error_codes.begin(), error_codes.end(), a.error_code);
     errors_[static_cast<std::size_t>(code - error_codes.begin())].fetch_add(1, std::memory_order_relaxed);
@@ -104,17 +87,6 @@ void request_metrics::write(metrics_page& page) const {
     page.metric("qsketch_errors_total", "counter", "Errors answered, by their code.");
     for (std::size_t i = 0; i < error_codes.size(); ++i)
         page.sample(errors_[i].load(std::memory_order_relaxed), fmt::format(R"(code="{}")", error_codes[i]));
-    page.metric("qsketch_events_total", "counter", "Events taken, by family of endpoints.");
-    std::vector<std::pair<std::string_view, std::uint64_t>> events;
-    for (std::size_t i = 0; i < routes().size(); ++i) {
-        const std::size_t family = family_of(routes()[i]);
-        if (family == std::size(families)) continue;
-        const std::string_view name = families[family].name;
-        auto at = std::find_if(events.begin(), events.end(), [&](const auto& e) { return e.first == name; });
-        if (at == events.end()) at = events.emplace(at, name, 0);
-        at->second += routes_[i].events.load(std::memory_order_relaxed);
-    }
-    for (const auto& [name, n] : events) page.sample(n, fmt::format(R"(family="{}")", name));
 }
 
 } // namespace qsketch_server

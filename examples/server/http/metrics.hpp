@@ -79,7 +79,6 @@ private:
     /// On cache lines of its own: threads that answer different requests do not take them from each other.
     struct alignas(64) figures {
         std::array<std::atomic<std::uint64_t>, 5> by_class{}; // 1xx to 5xx
-        std::atomic<std::uint64_t> events = 0;                // meaningful where events are taken
         duration_histogram took;
     };
 

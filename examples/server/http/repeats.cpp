@@ -85,7 +85,6 @@ void repeats::turn::look_up() {
     known_ = empty_answer(status == 0 ? 200 : status);
     known_->content_type = row->substr(head_bytes, number_at<std::uint16_t>(*row, 18));
     known_->body = row->substr(head_bytes + known_->content_type.size());
-    known_->events = 0;
     known_->headers.emplace_back("Idempotency-Replayed", "true");
 }
 

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <cstdlib>
 #include <system_error>
 
 namespace qsketch_server {
@@ -84,7 +85,7 @@ std::vector<std::pair<std::string, std::string>> parse_query(std::string_view qu
         std::string name = percent_decoded(part.substr(0, equals), true);
         if (name.empty()) throw malformed_request("the query has a value without a name: " + in_quotes(part));
         if (std::any_of(out.begin(), out.end(), [&](const auto& p) { return p.first == name; }))
-            throw malformed_request("the query has " + in_quotes(name) + " more than once");
+            throw invalid_fields(problem{std::move(name), "is given twice"});
         out.emplace_back(std::move(name), percent_decoded(part.substr((std::min)(equals + 1, part.size())), true));
     }
     return out;
@@ -99,6 +100,13 @@ std::int64_t whole_number(std::string_view field, std::string_view text, std::in
     return value;
 }
 
+double double_of(std::string_view digits) {
+    double value = 0;
+    const auto read = std::from_chars(digits.data(), digits.data() + digits.size(), value);
+    // Out of range is both too large and too small; strtod tells them apart.
+    return read.ec == std::errc{} ? value : std::strtod(std::string(digits).c_str(), nullptr);
+}
+
 double finite_number(std::string_view field, std::string_view text) {
     // In a query "1e+5" arrives as "1e 5", unless somebody took care to escape it.
     std::string plain(text);
@@ -106,7 +114,8 @@ double finite_number(std::string_view field, std::string_view text) {
         plain[space] = '+';
     double value = 0;
     const auto [end, error] = std::from_chars(plain.data(), plain.data() + plain.size(), value);
-    if (error != std::errc{} || end != plain.data() + plain.size() || !std::isfinite(value))
+    if (error == std::errc::result_out_of_range) value = double_of(plain);
+    if (error == std::errc::invalid_argument || end != plain.data() + plain.size() || !std::isfinite(value))
         throw invalid_fields(problem{std::string(field), "must be a finite number, got " + in_quotes(text)});
     return value;
 }

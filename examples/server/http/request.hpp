@@ -71,7 +71,7 @@ private:
 /// "+" becomes a space if `plus` says so. Throws malformed_request for a % without two hexadecimal digits.
 [[nodiscard]] std::string percent_decoded(std::string_view text, bool plus);
 
-/// Throws malformed_request for a broken %, a parameter without a name, and a name given twice.
+/// Throws malformed_request for a broken % and a parameter without a name, invalid_fields for a name given twice.
 [[nodiscard]] std::vector<std::pair<std::string, std::string>> parse_query(std::string_view query);
 
 /// What decimal digits, and no other bytes, stand for; nothing if they are none or beyond T.
@@ -82,6 +82,9 @@ template <std::unsigned_integral T>
     if (error != std::errc{} || end != digits.data() + digits.size()) return {};
     return value;
 }
+
+/// The double that a decimal number stands for: infinite if it is beyond them, 0 if it is too small for them.
+[[nodiscard]] double double_of(std::string_view digits);
 
 /// Parameters that are numbers. All throw invalid_fields, naming the parameter, the rule and the value.
 [[nodiscard]] std::int64_t whole_number(std::string_view field, std::string_view text, std::int64_t from,

@@ -13,6 +13,7 @@
 #include <chrono>
 #include <cstdint>
 #include <cstdlib>
+#include <fstream>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -99,6 +100,17 @@ public:
     }
 
     [[nodiscard]] pid_t pid() const noexcept { return pid_; }
+
+    /// A figure of /proc/…/status, such as VmHWM, the most memory that there ever was.
+    [[nodiscard]] long kib(const std::string& figure) const {
+        std::ifstream in("/proc/" + std::to_string(pid_) + "/status");
+        std::string word;
+        while (in >> word && word != figure + ":") {
+        }
+        long found = -1;
+        in >> found;
+        return found;
+    }
 
 private:
     pid_t pid_ = -1;
