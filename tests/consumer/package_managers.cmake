@@ -12,8 +12,11 @@ if(way STREQUAL "conan")
   # In a cache of its own; the empty package id is that of a package that is the same for all settings.
   set(ENV{CONAN_HOME} ${work_dir}/home)
   run(${manager} profile detect)
-  run(${manager} create ${checkout})
-  run(${manager} create ${checkout} -s build_type=Debug -s compiler.cppstd=23)
+  # A copy, as it is built where it lies.
+  file(COPY ${checkout}/test_package DESTINATION ${work_dir})
+  foreach(settings "build_type=Release;-s;compiler.cppstd=20" "build_type=Debug;-s;compiler.cppstd=23")
+    run(${manager} create ${checkout} --test-folder=${work_dir}/test_package -s ${settings})
+  endforeach()
   execute_process(COMMAND ${manager} list "qsketch/${version}:*" OUTPUT_VARIABLE packages ERROR_VARIABLE packages)
   string(REGEX MATCHALL "[0-9a-f]+[\n\r ]+settings|da39a3ee5e6b4b0d3255bfef95601890afd80709" ids "${packages}")
   list(REMOVE_DUPLICATES ids)
