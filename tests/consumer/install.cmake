@@ -28,6 +28,22 @@ foreach(CMAKE_SIZEOF_VOID_P 4 8)
   endif()
 endforeach()
 
+# All names are in the inline namespace of the major version, so that two of those can be in one program.
+string(REGEX MATCH "^[0-9]+" major ${version})
+file(GLOB_RECURSE headers ${checkout}/include/*.hpp)
+foreach(header IN LISTS headers)
+  file(STRINGS ${header} namespaces REGEX "^namespace")
+  file(STRINGS ${header} declarations REGEX "^(class|struct|template|inline|using|concept|enum)")
+  foreach(namespace IN LISTS namespaces)
+    if(NOT namespace MATCHES "^namespace qsketch::inline v${major}(::[a-z_]+)? {")
+      message(FATAL_ERROR "${header} has ${namespace}, expected qsketch::inline v${major}")
+    endif()
+  endforeach()
+  if(declarations AND NOT namespaces)
+    message(FATAL_ERROR "${header} declares something outside of qsketch")
+  endif()
+endforeach()
+
 # The umbrella leaves out none of the public headers.
 file(READ ${checkout}/include/qsketch/qsketch.hpp umbrella)
 file(GLOB headers RELATIVE ${checkout}/include/qsketch ${checkout}/include/qsketch/*.hpp)

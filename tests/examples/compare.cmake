@@ -1,4 +1,4 @@
-execute_process(COMMAND ${program} INPUT_FILE ${input} OUTPUT_VARIABLE printed RESULT_VARIABLE result)
+execute_process(COMMAND ${program} ${arguments} INPUT_FILE ${input} OUTPUT_VARIABLE printed RESULT_VARIABLE result)
 file(READ ${output} expected)
 if(NOT result EQUAL 0 OR NOT printed STREQUAL expected)
   message(FATAL_ERROR "ended with ${result} and printed\n${printed}\nexpected\n${expected}")

@@ -17,51 +17,31 @@ inline constexpr int finest_log_scale = 10;
 inline constexpr int coarsest_log_scale = -7; // 18 buckets for all positive doubles: coarser ones are never needed
 inline constexpr std::uint64_t mantissa_mask = (std::uint64_t{1} << 52) - 1;
 
-/// Fixed point in [1, 2): 1 + 95 bits, lowest limb first.
-using fixed_96 = std::array<std::uint32_t, 3>;
+/// 2^(2^-k) for k = 1 .. 10: fixed point with 63 bits behind the 1, rounded to nearest.
+inline constexpr std::uint64_t roots_of_two[finest_log_scale] = {
+    0xb504f333f9de6484, 0x9837f0518db8a96f, 0x8b95c1e3ea8bd6e7, 0x85aac367cc487b15, 0x82cd8698ac2ba1d7,
+    0x8164d1f3bc030773, 0x80b1ed4fd999ab6c, 0x8058d7d2d5e5f6b1, 0x802c6436d0e04f51, 0x8016302f17467628,
+};
 
-/// 2^(2^-k) for k = 1 .. 10, rounded down.
-inline constexpr std::array<fixed_96, finest_log_scale> roots_of_two{{
-    {0x597d89b3, 0xf9de6484, 0xb504f333},
-    {0x46ad2318, 0x8db8a96f, 0x9837f051},
-    {0xfbe46287, 0xea8bd6e6, 0x8b95c1e3},
-    {0xc5c95b8c, 0xcc487b14, 0x85aac367},
-    {0x3e2a475b, 0xac2ba1d7, 0x82cd8698},
-    {0x7be56527, 0xbc030773, 0x8164d1f3},
-    {0x25335719, 0xd999ab6c, 0x80b1ed4f},
-    {0x94d589f6, 0xd5e5f6b0, 0x8058d7d2},
-    {0xff8ce94a, 0xd0e04f50, 0x802c6436},
-    {0x3690dfe4, 0x17467628, 0x8016302f},
-}};
-
-/// The product, for one below 2.
-[[nodiscard]] constexpr fixed_96 multiplied(const fixed_96& a, const fixed_96& b) noexcept {
-    std::array<std::uint64_t, 6> limbs{};
-    for (std::size_t i = 0; i < 3; ++i) {
-        std::uint64_t carry = 0;
-        for (std::size_t j = 0; j < 3; ++j) {
-            carry += limbs[i + j] + std::uint64_t{a[i]} * b[j];
-            limbs[i + j] = carry & 0xffffffff;
-            carry >>= 32;
-        }
-        limbs[i + 3] = carry;
-    }
-    fixed_96 product{};
-    for (std::size_t i = 0; i < 3; ++i) product[i] = static_cast<std::uint32_t>(limbs[i + 3] << 1 | limbs[i + 2] >> 31);
-    return product;
-}
-
-/// Mantissa of 2^(j / 1024), rounded down; 2^52 for j = 1024. The errors of 96 bits cannot reach the 52nd: the entries
-/// are held to exact ones by log_histogram.test.cpp.
+/// Mantissa of 2^(j / 1024), rounded down; 2^52 for j = 1024. log_histogram.test.cpp holds the entries to exact ones.
+/// Here and below compilers step through loops, which is dear: hence built-in types and few operations.
 inline constexpr auto log_edges = [] {
     constexpr std::size_t octave = std::size_t{1} << finest_log_scale;
-    std::array<fixed_96, octave> powers{};
+    std::uint64_t powers[octave] = {std::uint64_t{1} << 63};
     std::array<std::uint64_t, octave + 1> edges{};
-    powers[0] = {0, 0, 0x80000000};
-    for (std::size_t j = 1; j < octave; ++j) {
-        const auto low = static_cast<unsigned>(std::countr_zero(j));
-        powers[j] = multiplied(powers[j & (j - 1)], roots_of_two[finest_log_scale - 1 - low]);
-        edges[j] = (std::uint64_t{powers[j][2]} << 32 | powers[j][1]) >> 11 & mantissa_mask;
+    std::uint64_t* const edge = edges.data();
+    for (std::size_t width = 1, k = finest_log_scale; width < octave; width *= 2) {
+        const std::uint64_t root = roots_of_two[--k];
+        for (std::size_t j = 0; j < width; ++j) {
+            const std::uint64_t power = powers[j];
+            // The upper half of their product, with 1 for the bit that is lost below it.
+            const std::uint64_t high_low =
+                (power >> 32) * (root & 0xffffffff) + ((power & 0xffffffff) * (root & 0xffffffff) >> 32);
+            const std::uint64_t low_high = (power & 0xffffffff) * (root >> 32) + (high_low & 0xffffffff);
+            const std::uint64_t high = (power >> 32) * (root >> 32) + (high_low >> 32) + (low_high >> 32);
+            powers[width + j] = high << 1 | 1;
+            edge[width + j] = high >> 10 & mantissa_mask;
+        }
     }
     edges[octave] = mantissa_mask + 1;
     return edges;
