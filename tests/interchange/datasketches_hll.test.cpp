@@ -121,7 +121,9 @@ TEST_CASE("registers of every type are those of a sketch of the same keys") {
                                                  {"4_union", 3000, 8},
                                                  {"6", 3000, 8},
                                                  {"8", 3000, 8},
-                                                 {"8_union", 3000, 8}}) {
+                                                 {"8_union", 3000, 8},
+                                                 {"java_4_union_updatable", 1500, 8},
+                                                 {"java_8_union", 1500, 8}}) {
         CAPTURE(name);
         const sketch read = read_image(image("datasketches_hll_" + std::string(name)));
         const numbers told = counted(count, precision);
