@@ -249,8 +249,9 @@ private:
         b = mixed(b);
         a += b;
         b += a;
-        constexpr std::uint64_t last_zero = std::uint64_t{1} << (64 - detail::datasketches_hll::max_rank_kept);
-        return (b & ~(2 * last_zero - 1)) | last_zero | (a & (last_zero - 1));
+        // The bit in between ends the zeros that are counted, so that no bits of the register take part.
+        constexpr std::uint64_t between = std::uint64_t{1} << detail::datasketches_hll::max_precision;
+        return (b & ~(2 * between - 1)) | between | (a & (between - 1));
     }
 };
 
