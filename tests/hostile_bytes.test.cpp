@@ -1,6 +1,7 @@
 // Bytes from strangers: refused by format_error, or a sketch that keeps all its promises; never undefined behaviour,
 // and never more memory than the bytes justify.
 
+#include "support/counted_memory.hpp"
 #include "support/hostile.hpp"
 #include "support/sketch_types.hpp"
 
@@ -10,8 +11,6 @@
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
-#include <new>
 #include <optional>
 #include <span>
 #include <tuple>
@@ -25,49 +24,19 @@ using support::sketch_types;
 
 namespace {
 
-std::size_t held = 0;
-std::size_t peak = 0;
-constexpr std::size_t block_header = __STDCPP_DEFAULT_NEW_ALIGNMENT__;
-
-} // namespace
-
-// Not inlined: compilers take the header in front of a block for an access outside of it.
-[[gnu::noinline]] void* operator new(std::size_t size, const std::nothrow_t&) noexcept {
-    void* block = size > SIZE_MAX - block_header ? nullptr : std::malloc(size + block_header);
-    if (block == nullptr) return nullptr;
-    *static_cast<std::size_t*>(block) = size;
-    held += size;
-    peak = (std::max)(peak, held);
-    return static_cast<std::byte*>(block) + block_header;
-}
-void* operator new(std::size_t size) {
-    if (void* memory = operator new(size, std::nothrow)) return memory;
-    throw std::bad_alloc();
-}
-[[gnu::noinline]] void operator delete(void* memory) noexcept {
-    if (memory == nullptr) return;
-    void* block = static_cast<std::byte*>(memory) - block_header;
-    held -= *static_cast<std::size_t*>(block);
-    std::free(block);
-}
-void operator delete(void* memory, std::size_t) noexcept { operator delete(memory); }
-
-namespace {
-
 /// What reading may hold at once, per byte of the image and for objects that have not been filled yet.
 constexpr std::size_t memory_per_byte = 16;
 constexpr std::size_t memory_for_none = 4096;
 
 template <class Sketch>
 void read_within_memory(std::span<const std::byte> image) {
-    const std::size_t before = held;
-    peak = held;
-    try {
-        const auto read = Sketch::deserialize(image);
-        static_cast<void>(read);
-    } catch (const qsketch::format_error&) {
-    }
-    const std::size_t used = peak - before;
+    const std::size_t used = support::memory_of([image] {
+        try {
+            const auto read = Sketch::deserialize(image);
+            static_cast<void>(read);
+        } catch (const qsketch::format_error&) {
+        }
+    });
     if (used > memory_for_none + memory_per_byte * image.size()) {
         CAPTURE(used, image.size());
         FAIL("too much memory for the size of the image");

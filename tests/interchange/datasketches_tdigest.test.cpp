@@ -174,6 +174,16 @@ TEST_CASE("images that make no sense are refused") {
     many.resize(32);
     CHECK_THROWS_WITH(read_image(many), Catch::Matchers::Contains("no values"));
 
+    // One value, in a centroid or in the buffer, which has an image of its own.
+    bytes one = datasketches::serialize(told(numbers(2)));
+    put(one, 8, std::uint32_t{1});
+    one.resize(32 + 16);
+    CHECK_THROWS_WITH(read_image(one), Catch::Matchers::Contains("one value"));
+    put(one, 8, std::uint32_t{0});
+    put(one, 12, std::uint32_t{1});
+    one.resize(32 + 8);
+    CHECK_THROWS_WITH(read_image(one), Catch::Matchers::Contains("one value"));
+
     // More than 2^53 values: in centroids, and with those of the buffer.
     bytes heavy = datasketches::serialize(told(numbers(2)));
     put(heavy, 40, std::uint64_t{1} << 53);

@@ -118,6 +118,9 @@ TEST_CASE("images that make no sense are refused") {
     refused_with("below its minimum", 40, -1.0);
     refused_with("below its minimum", 40, nan);
     refused_with("do not ascend", 40, 20'000.0);
+    bytes one = image("tdunning_verbose_1");
+    put(one, 12, 25'000.0);
+    CHECK_THROWS_WITH(read_image(one), Catch::Matchers::Contains("one value"));
     bytes many = good;
     put(many, 28, std::uint32_t{12'501});
     many.resize(32 + 12'501 * 16);
@@ -140,6 +143,7 @@ TEST_CASE("a mean of single precision may lie outside of the extremes only by it
     CHECK(read_image(changed).quantile(0.5) == 0.1);
     put(changed, 34, std::nextafter(0.1f, 1.0f));
     CHECK_THROWS_AS(read_image(changed), qsketch::format_error);
+    put(changed, 30, 2.0f); // two values, which may have two extremes
     put(changed, 4, 0.3);
     put(changed, 12, 0.4);
     put(changed, 34, 0.3f);

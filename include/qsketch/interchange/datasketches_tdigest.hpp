@@ -100,6 +100,7 @@ template <std::floating_point Value = double, scale_function Scale = quartic_sca
     auto digest = read.template finish<Scale>(k);
     in.require(values.size() <= digest.max_count - digest.count(), "has more than 2^53 values");
     digest.add(std::span<const double>(values));
+    in.require(single || digest.count() > 1, "has one value, but does not say so");
     return digest;
 }
 

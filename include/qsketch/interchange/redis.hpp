@@ -2,6 +2,7 @@
 
 #include <qsketch/detail/bytes.hpp>
 #include <qsketch/detail/endian.hpp>
+#include <qsketch/detail/six_bits.hpp>
 #include <qsketch/error.hpp>
 #include <qsketch/hyperloglog.hpp>
 
@@ -122,26 +123,6 @@ struct hyll {
         in.require(values.size() == registers, "has runs of fewer than 16384 registers");
         return values;
     }
-
-    /// Four registers in three bytes.
-    static void put_packed(byte_writer& out, std::span<const std::uint8_t> values) {
-        for (std::size_t i = 0; i < values.size(); i += 4) {
-            unsigned four = 0;
-            for (std::size_t j = 0; j < 4; ++j) four |= unsigned{values[i + j]} << (6 * j);
-            for (const unsigned shift : {0u, 8u, 16u}) out.put(static_cast<std::uint8_t>(four >> shift));
-        }
-    }
-
-    [[nodiscard]] static std::vector<std::uint8_t> take_packed(byte_reader& in) {
-        std::vector<std::uint8_t> values(registers);
-        for (std::size_t i = 0; i < registers; i += 4) {
-            unsigned four = in.take<std::uint8_t>();
-            four |= unsigned{in.take<std::uint8_t>()} << 8;
-            four |= unsigned{in.take<std::uint8_t>()} << 16;
-            for (std::size_t j = 0; j < 4; ++j) values[i + j] = static_cast<std::uint8_t>((four >> (6 * j)) & 0x3f);
-        }
-        return values;
-    }
 };
 
 } // namespace qsketch::inline v0::detail
@@ -169,7 +150,7 @@ namespace qsketch::inline v0::redis {
     if (encoding == hyll::encoding::sparse)
         out.put(std::span<const std::uint8_t>(runs));
     else
-        hyll::put_packed(out, registers);
+        detail::put_six_bits(out, registers);
     return std::move(out).finish();
 }
 
@@ -184,7 +165,7 @@ namespace qsketch::inline v0::redis {
     const auto encoding = in.take<std::uint32_t>();
     in.require(encoding <= 1, "is neither dense nor sparse, or has a reserved byte that is not zero");
     static_cast<void>(in.take<std::uint64_t>()); // the cached estimate
-    auto registers = encoding == 1 ? hyll::take_runs(in) : hyll::take_packed(in);
+    auto registers = encoding == 1 ? hyll::take_runs(in) : detail::take_six_bits(in, hyll::registers);
     in.expect_end();
     in.require(*std::max_element(registers.begin(), registers.end()) <= 65 - hyll::precision,
                "has a register above 51");

@@ -60,7 +60,9 @@ template <scale_function Scale = quartic_scale>
         if (small && mean > largest && is_nearest(mean, largest)) mean = largest;
         read.append(mean, whole);
     }
-    return read.template finish<Scale>(compression);
+    auto digest = read.template finish<Scale>(compression);
+    in.require(digest.count() > 1 || least == largest, "has one value, but a minimum and a maximum that differ");
+    return digest;
 }
 
 } // namespace qsketch::inline v0::tdunning
