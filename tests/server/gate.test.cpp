@@ -6,7 +6,10 @@
 #include <sys/resource.h>
 
 #include <atomic>
+#include <functional>
+#include <future>
 #include <latch>
+#include <mutex>
 #include <string>
 #include <thread>
 #include <vector>
@@ -135,4 +138,66 @@ TEST_CASE("A gate that stops waits for those who have stepped aside") {
     g.reset();
     CHECK(finished);
     CHECK(c.receive().body == "late");
+}
+
+TEST_CASE("Answers that are held back wait without a thread, and are sent by whoever is called for them") {
+    constexpr std::size_t waiting = 20; // many more than threads
+    std::mutex mutex;
+    std::vector<std::function<void(std::string)>> senders;
+    const running_gate g(1, 1, [&](exchange& x) {
+        if (x.head.target != "/quick")
+            x.later = [&](auto send) {
+                const std::lock_guard lock(mutex);
+                senders.push_back(std::move(send));
+            };
+        return answer_of(x.head.target);
+    });
+    std::vector<connection> clients;
+    for (std::size_t i = 0; i < waiting; ++i) {
+        clients.emplace_back(g.port());
+        clients.back().send("GET /held" + std::to_string(i) + " HTTP/1.1\r\nHost: x\r\n\r\n");
+    }
+    // A second request behind one that waits is answered after it.
+    clients[3].send("GET /quick HTTP/1.1\r\nHost: x\r\n\r\n");
+    for (std::size_t held = 0; held < waiting; std::this_thread::sleep_for(1ms)) {
+        const std::lock_guard lock(mutex);
+        held = senders.size();
+    }
+    connection other(g.port());
+    other.send("GET /quick HTTP/1.1\r\nHost: x\r\n\r\n");
+    CHECK(other.receive().body == "/quick");
+
+    for (auto& send : senders) send({});
+    senders.clear();
+    for (std::size_t i = 0; i < waiting; ++i) CHECK(clients[i].receive().body == "/held" + std::to_string(i));
+    CHECK(clients[3].receive().body == "/quick");
+
+    clients[0].send("GET /again HTTP/1.1\r\nHost: x\r\n\r\n");
+    for (bool held = false; !held; std::this_thread::sleep_for(1ms)) {
+        const std::lock_guard lock(mutex);
+        held = !senders.empty();
+    }
+    senders.front()(answer_of("another one"));
+    CHECK(clients[0].receive().body == "another one");
+}
+
+TEST_CASE("The gate stops when the answers that are held back have been sent") {
+    std::promise<std::function<void(std::string)>> sender;
+    std::atomic<bool> sent = false;
+    std::thread later;
+    {
+        const running_gate g(1, 1, [&](exchange& x) {
+            x.later = [&](auto send) { sender.set_value(std::move(send)); };
+            return answer_of("held");
+        });
+        connection c(g.port());
+        c.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+        later = std::thread([&sent, send = sender.get_future().get()] {
+            std::this_thread::sleep_for(50ms);
+            sent = true;
+            send({});
+        });
+    }
+    CHECK(sent);
+    later.join();
 }

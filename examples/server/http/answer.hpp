@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -9,6 +10,8 @@
 
 namespace qsketch_server {
 
+class changes;
+
 struct answer {
     int status = 200;
     std::string content_type; ///< Empty without a body.
@@ -16,6 +19,7 @@ struct answer {
     std::vector<std::pair<std::string, std::string>> headers;
     std::string_view error_code{};         ///< Of an error; a literal.
     std::optional<std::uint64_t> events{}; ///< How many were taken; where it is not said, a success is one.
+    std::shared_ptr<changes> unsaved{};    ///< What has to be durable before anybody sees this.
 };
 
 [[nodiscard]] answer empty_answer(int status);
