@@ -13,7 +13,7 @@ int main() {
     server.set_payload_max_length(16u << 20);
     server.new_task_queue = [] { return new httplib::ThreadPool(64); };
     const auto ok = [](const httplib::Request&, httplib::Response& answer) { answer.set_content("ok", "text/plain"); };
-    server.Get("/health", ok);
+    server.Get("/livez", ok);
     server.Post("/samples", ok);
     server.Post("/analytics", ok);
     const int port = server.bind_to_any_port("127.0.0.1");

@@ -1,8 +1,9 @@
 // A client that sends batches and asks for quantiles, for bench/server/run.
 //
-//     load PORT samples|visits CONNECTIONS SECONDS [KEYS [EVENTS_PER_SECOND]]    batches of 1 MB of NDJSON
-//     load PORT quantile SECONDS [KEYS]                                          one query after the other
-//     load PORT keys KEYS                                                        one sample for each of that many keys
+//     load PORT samples|visits CONNECTIONS SECONDS [KEYS [EVENTS_PER_SECOND [EVENTS]]]
+//         batches of 1 MB of NDJSON, until the time is over or so many are acknowledged
+//     load PORT quantile SECONDS [KEYS]    one query after the other
+//     load PORT keys KEYS                  one sample for each of that many keys
 #include "server/support/client.hpp"
 #include "support/distributions.hpp"
 
@@ -85,7 +86,7 @@ double since_ms(clock_type::time_point begin) {
 }
 
 int send_batches(std::uint16_t port, bool of_samples, unsigned connections, double length, std::uint64_t keys,
-                 double pace) {
+                 double pace, double most) {
     std::vector<batch> batches;
     for (std::size_t i = 0; i < bodies_kept; ++i) batches.push_back(of_samples ? samples(keys, i) : visits(keys, i));
     std::atomic<std::uint64_t> acknowledged = 0;
@@ -96,7 +97,8 @@ int send_batches(std::uint16_t port, bool of_samples, unsigned connections, doub
     for (unsigned i = 0; i < connections; ++i)
         threads.emplace_back([&, i] {
             server_test::connection c(port);
-            for (std::size_t sent = 0; since_ms(begin) < length * 1000; ++sent) {
+            for (std::size_t sent = 0; since_ms(begin) < length * 1000 && static_cast<double>(acknowledged) < most;
+                 ++sent) {
                 const batch& b = batches[(i + sent) % batches.size()];
                 const auto start = clock_type::now();
                 c.send(b.request);
@@ -174,7 +176,8 @@ int main(int argc, char** argv) try {
     if (what == "keys") return make_keys(port, std::stoull(text(3, "")));
     if (what == "quantile") return ask_quantiles(port, std::stod(text(3, "")), std::stoull(text(4, "1000")));
     return send_batches(port, what == "samples", static_cast<unsigned>(std::stoul(text(3, ""))),
-                        std::stod(text(4, "5")), std::stoull(text(5, "1000")), std::stod(text(6, "0")));
+                        std::stod(text(4, "5")), std::stoull(text(5, "1000")), std::stod(text(6, "0")),
+                        std::stod(text(7, "1e18")));
 } catch (const std::exception& e) {
     std::fprintf(stderr, "%s\n", e.what());
     return 1;

@@ -73,9 +73,9 @@ void require_same_slices(storage& rows, const options& opts) {
 application::application(options o, wall_clock clock)
     : opts(std::move(o)), now(std::move(clock)), names(std::bit_cast<std::array<std::uint64_t, 2>>(random_key())[0]),
       rows({opts.data_dir, opts.durability, opts.repair}, rules_for(opts, now, views_kept)), answered(rows, now),
-      audience(rows, pseudonym_key(rows, opts)),
-      samples({table::samples, sample_table::levels(opts.window_retention), opts.max_series, opts.series_memory / 2, names},
-              rows),
+      audience(rows, pseudonym_key(rows, opts)), samples({table::samples, sample_table::levels(opts.window_retention),
+                                                          opts.max_series, opts.series_memory / 2, names},
+                                                         rows),
       metrics({table::metrics, metric_levels(opts), opts.max_series, opts.series_memory / 2, names}, rows),
       traffic(rows, views_kept, opts.window_retention, now()) {}
 
@@ -86,6 +86,14 @@ void application::commit(const request& rq, changes&& what, const answer* acknow
     const auto begin = std::chrono::steady_clock::now();
     rows.commit(std::move(what));
     commit_times.record(std::chrono::steady_clock::now() - begin);
+}
+
+answer application::acknowledged(const request& rq, changes&& what, answer&& out) {
+    if (rq.later && !what.empty())
+        out.unsaved = std::make_shared<changes>(std::move(what));
+    else
+        commit(rq, std::move(what), &out);
+    return std::move(out);
 }
 
 void application::expire() {

@@ -88,6 +88,10 @@ struct application {
     /// is the answer, if it is known by then. Throws storage_error; then nothing has changed.
     void commit(const request& rq, changes&& what, const answer* acknowledged = nullptr);
 
+    /// The same for requests whose answer is made: returns it, perhaps with the changes for whoever sends it to commit.
+    /// They may hold nothing that another thread must not let go.
+    [[nodiscard]] answer acknowledged(const request& rq, changes&& what, answer&& out);
+
     /// Forgets what retention no longer covers. To be called now and then.
     void expire();
 

@@ -26,7 +26,7 @@ constexpr route all_routes[] = {
     {"POST", "/worker", post_worker, envelope, write, node, quick, "Counts one click or impression in a slice"},
     {"GET", "/worker", get_worker, envelope, read, node, slow, "Unique users, clicks and impressions of a slice"},
     {"GET", "/workers", get_worker, envelope, read, node, slow, "The same on all nodes"},
-    {"POST", "/samples", post_samples, sentence, write, client, slow, "Takes one sample or a batch of them"},
+    {"POST", "/samples", post_samples, sentence, write, client, quick, "Takes one sample or a batch of them"},
     {"GET", "/quantile", get_quantile, sentence, read, client, slow, "Quantiles of the samples in a window"},
     {"GET", "/cdf", get_cdf, sentence, read, client, slow,
      "Share of the samples in a window that do not exceed a value"},

@@ -6,7 +6,10 @@
 #include <sys/resource.h>
 
 #include <atomic>
+#include <functional>
+#include <future>
 #include <latch>
+#include <mutex>
 #include <string>
 #include <thread>
 #include <vector>
@@ -24,17 +27,18 @@ std::string answer_of(const std::string& body) {
 /// A gate on a free port with a thread that sweeps.
 class running_gate {
 public:
-    running_gate(std::size_t threads, std::size_t lanes, gate::answerer answer)
-        : gate_({threads, lanes, 1000, 1 << 20}, std::move(answer)) {
+    running_gate(std::size_t threads, std::size_t lanes, gate::answerer answer, std::chrono::seconds patience = 5s)
+        : gate_({threads, lanes, 1000, 1 << 20}, std::move(answer)), patience_(patience) {
         const std::string url = gate_.bind("127.0.0.1", 0, false).url;
         port_ = static_cast<std::uint16_t>(std::stoi(url.substr(url.rfind(':') + 1)));
         gate_.start();
     }
-    ~running_gate() { gate_.stop(5s); }
+    ~running_gate() { gate_.stop(patience_); }
     [[nodiscard]] std::uint16_t port() const noexcept { return port_; }
 
 private:
     gate gate_;
+    std::chrono::seconds patience_;
     std::uint16_t port_ = 0;
 };
 
@@ -135,4 +139,73 @@ TEST_CASE("A gate that stops waits for those who have stepped aside") {
     g.reset();
     CHECK(finished);
     CHECK(c.receive().body == "late");
+}
+
+TEST_CASE("Answers that are held back wait without a thread, and are sent by whoever is called for them") {
+    constexpr std::size_t waiting = 20; // many more than threads
+    std::mutex mutex;
+    std::vector<std::function<void(std::string)>> senders;
+    const running_gate g(1, 1, [&](exchange& x) {
+        if (x.head.target != "/quick")
+            x.later = [&](auto send) {
+                const std::lock_guard lock(mutex);
+                senders.push_back(std::move(send));
+            };
+        return answer_of(x.head.target);
+    });
+    std::vector<connection> clients;
+    for (std::size_t i = 0; i < waiting; ++i) {
+        clients.emplace_back(g.port());
+        clients.back().send("GET /held" + std::to_string(i) + " HTTP/1.1\r\nHost: x\r\n\r\n");
+    }
+    for (std::size_t held = 0; held < waiting; std::this_thread::sleep_for(1ms)) {
+        const std::lock_guard lock(mutex);
+        held = senders.size();
+    }
+    // A second request behind one that waits is not even read before that is answered.
+    for (auto& c : clients) c.send("GET /quick HTTP/1.1\r\nHost: x\r\n\r\n");
+    connection other(g.port());
+    other.send("GET /quick HTTP/1.1\r\nHost: x\r\n\r\n");
+    CHECK(other.receive().body == "/quick");
+
+    for (auto& send : senders) send(answer_of("now"));
+    senders.clear();
+    for (auto& c : clients) {
+        CHECK(c.receive().body == "now");
+        CHECK(c.receive().body == "/quick");
+    }
+
+    // And two at once, of which the second is answered after the first.
+    clients[0].send("GET /again HTTP/1.1\r\nHost: x\r\n\r\nGET /quick HTTP/1.1\r\nHost: x\r\n\r\n");
+    for (bool held = false; !held; std::this_thread::sleep_for(1ms)) {
+        const std::lock_guard lock(mutex);
+        held = !senders.empty();
+    }
+    senders.front()({});
+    CHECK(clients[0].receive().body == "/again");
+    CHECK(clients[0].receive().body == "/quick");
+}
+
+TEST_CASE("The gate does not stop before the answers that are held back have been sent") {
+    std::promise<std::function<void(std::string)>> sender;
+    std::atomic<bool> sent = false;
+    std::thread later;
+    {
+        const running_gate g(
+            1, 1,
+            [&](exchange& x) {
+                x.later = [&](auto send) { sender.set_value(std::move(send)); };
+                return answer_of("held");
+            },
+            0s);
+        connection c(g.port());
+        c.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+        later = std::thread([&sent, send = sender.get_future().get()] {
+            std::this_thread::sleep_for(50ms);
+            sent = true;
+            send({});
+        });
+    }
+    CHECK(sent);
+    later.join();
 }

@@ -10,7 +10,9 @@
 #include <charconv>
 #include <filesystem>
 #include <fstream>
+#include <future>
 #include <memory>
+#include <numeric>
 #include <string>
 #include <thread>
 #include <vector>
@@ -346,4 +348,32 @@ TEST_CASE("However much has been written, the log that the next start has to rea
     const storage store({place.path()}, appending_rules());
     CHECK(rows_of(store, table::samples).size() == 2 * rows);
     CHECK(rows_of(store, table::traffic).size() == 2);
+}
+
+TEST_CASE("What is committed later is durable and applied when that is told, by another thread") {
+    const directory dir;
+    std::vector<int> applied;
+    {
+        storage store({dir.path()}, appending_rules());
+        std::promise<std::thread::id> told;
+        constexpr int many = 100;
+        for (int i = 0; i < many; ++i) {
+            changes c;
+            c.merge(table::audience, "k", std::string(1, static_cast<char>('a' + i % 26)));
+            c.then([&applied, i] { applied.push_back(i); });
+            store.commit_later(std::move(c), [&, i](const std::string& error) {
+                CHECK(error.empty());
+                CHECK(applied.size() > static_cast<std::size_t>(i));
+                if (i == many - 1) told.set_value(std::this_thread::get_id());
+            });
+        }
+        CHECK(told.get_future().get() != std::this_thread::get_id());
+        std::vector<int> in_order(many);
+        std::iota(in_order.begin(), in_order.end(), 0);
+        CHECK(applied == in_order);
+    }
+    const storage again({dir.path()}, appending_rules());
+    std::string row;
+    for (int i = 0; i < 100; ++i) row += static_cast<char>('a' + i % 26);
+    CHECK(again.get(table::audience, "k") == row);
 }

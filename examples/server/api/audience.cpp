@@ -59,6 +59,8 @@ constexpr std::size_t max_user_bytes = 1024;
     static constexpr std::array<std::string_view, 3> names = {"timestamp", "user", "type"};
     const acceptable_times times = app.audience_times(true);
     const slicing slices = app.slices();
+    std::int64_t latest = slices.slice_of(times.newest); // visits of one slice often come in a row
+    qsketch::sip_hash pseudonym = app.audience.pseudonyms(latest);
     return read_events(rq, names, [&](std::uint64_t, std::span<const json_value> fields) -> std::optional<problem> {
         const json_value& user = fields[1];
         const json_value& type = fields[2];
@@ -71,16 +73,17 @@ constexpr std::size_t max_user_bytes = 1024;
             return problem{"type",
                            type.absent() ? "is required" : R"(must be "click" or "impression", got )" + type.shown()};
         const std::int64_t slice = slices.slice_of(at);
-        visits.push_back({slice, app.audience.pseudonym(slice, user.text), type.text == "click"});
+        if (slice != latest) pseudonym = app.audience.pseudonyms(latest = slice);
+        visits.push_back({slice, pseudonym(user.text), type.text == "click"});
         return {};
     });
 }
 
-void count(application& app, const request& rq, std::span<visit> visits, const answer* acknowledged = nullptr) {
-    changes counted;
-    app.audience.stage(visits, counted);
-    app.commit(rq, std::move(counted), acknowledged);
-    app.ingested.visits += visits.size();
+[[nodiscard]] changes counted(application& app, std::span<visit> visits) {
+    changes out;
+    app.audience.stage(visits, out);
+    if (!visits.empty()) out.then([&app, n = visits.size()] { app.ingested.visits += n; });
+    return out;
 }
 
 [[nodiscard]] std::string figures_text(const slice_figures& f) {
@@ -114,16 +117,12 @@ answer post_analytics(application& app, const request& rq) {
     for (const std::string_view name : {"timestamp", "user", "click", "impression"}) {
         if (rq.parameter(name) == nullptr) continue;
         if (!rq.body.empty()) throw malformed_request("the event is either in the query or in the body, not in both");
-        visit counted = visit_of(app, rq, slice_of_time(app, rq, true));
-        answer out = empty_answer(202);
-        count(app, rq, {&counted, 1}, &out);
-        return out;
+        visit one = visit_of(app, rq, slice_of_time(app, rq, true));
+        return app.acknowledged(rq, counted(app, {&one, 1}), empty_answer(202));
     }
     std::vector<visit> visits;
     const event_report report = read_visits(app, rq, visits);
-    answer out = report.batch ? report.to_answer() : empty_answer(202);
-    count(app, rq, visits, &out);
-    return out;
+    return app.acknowledged(rq, counted(app, visits), report.batch ? report.to_answer() : empty_answer(202));
 }
 
 answer get_analytics(application& app, const request& rq) {
@@ -157,9 +156,9 @@ answer get_all_slices(application& app, const request& rq) {
 }
 
 answer post_worker(application& app, const request& rq) {
-    visit counted = visit_of(app, rq, slice_of_id(app, rq, true));
-    count(app, rq, {&counted, 1});
-    return figures_answer(app, rq, app.audience.figures(counted.slice), 202);
+    visit one = visit_of(app, rq, slice_of_id(app, rq, true));
+    app.commit(rq, counted(app, {&one, 1}));
+    return figures_answer(app, rq, app.audience.figures(one.slice), 202);
 }
 
 answer get_worker(application& app, const request& rq) {

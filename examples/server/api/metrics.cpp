@@ -167,9 +167,10 @@ private:
 answer post_metrics(application& app, const request& rq) {
     sample_batch batch(app.names);
     event_report report = read_metrics(app, rq, batch);
-    store(app, rq, std::move(batch), report, "key",
-          [&](changes& to, const auto& samples) { return app.metrics.table().stage(to, samples); });
-    app.ingested.metrics += report.accepted;
+    changes added = staged(app, std::move(batch), report, "key",
+                           [&](changes& to, const auto& samples) { return app.metrics.table().stage(to, samples); });
+    if (report.accepted > 0) added.then([&app, n = report.accepted] { app.ingested.metrics += n; });
+    app.commit(rq, std::move(added));
     if (report.batch) return report.to_answer();
     return json_answer(200, fmt::format(R"({{"success":true,"message":"Metric inserted successfully",)"
                                         R"("worker_node":{}}})",
@@ -181,9 +182,10 @@ answer post_insert(application& app, const request& rq) {
     sample_batch batch(app.names);
     event_report report = binary ? read_binary_inserts(app, rq, batch) : read_inserts(app, rq, batch);
     const std::string first(batch.size() > 0 ? batch.name(0) : std::string_view());
-    store(app, rq, std::move(batch), report, binary ? "key" : "partition_key",
-          [&](changes& to, const auto& samples) { return app.metrics.stage_inserts(to, samples); });
-    app.ingested.metrics += report.accepted;
+    changes added = staged(app, std::move(batch), report, binary ? "key" : "partition_key",
+                           [&](changes& to, const auto& samples) { return app.metrics.stage_inserts(to, samples); });
+    if (report.accepted > 0) added.then([&app, n = report.accepted] { app.ingested.metrics += n; });
+    app.commit(rq, std::move(added));
     if (!report.batch) return json_answer(200, "{" + insert_fields(app, first) + "}");
     answer out = report.to_answer();
     if (binary) out.body.insert(1, (report.accepted > 0 ? insert_fields(app, first) : R"("success":false)") + ",");

@@ -94,11 +94,13 @@ struct quantile_list {
 answer post_samples(application& app, const request& rq) {
     sample_batch batch(app.names);
     event_report report = read_samples(app, rq, batch);
-    store(app, rq, std::move(batch), report, "key",
-          [&](changes& to, const auto& samples) { return app.samples.stage(to, samples); });
-    app.ingested.samples += report.accepted;
-    if (report.batch) return report.to_answer();
-    return json_answer(200, fmt::format(R"({{"ack":true,"ingestedAt":{}}})", app.now().time_since_epoch().count()));
+    changes added = staged(app, std::move(batch), report, "key",
+                           [&](changes& to, const auto& samples) { return app.samples.stage(to, samples); });
+    if (report.accepted > 0) added.then([&app, n = report.accepted] { app.ingested.samples += n; });
+    return app.acknowledged(rq, std::move(added),
+                            report.batch ? report.to_answer()
+                                         : json_answer(200, fmt::format(R"({{"ack":true,"ingestedAt":{}}})",
+                                                                        app.now().time_since_epoch().count())));
 }
 
 answer get_quantile(application& app, const request& rq) {

@@ -66,23 +66,24 @@ inline constexpr std::size_t max_tag_name_bytes = 64;
     return fmt::format("no room for another series: --max-series={} are held", app.opts.max_series);
 }
 
-/// Commits the batch as `stage` puts it into changes. The samples of series there is no room for become rejected lines.
+/// The changes that `stage` makes of the batch. The samples of series there is no room for become rejected lines.
 /// Throws too_many_series where that is no batch.
 template <class Stage>
-void store(application& app, const request& rq, sample_batch&& samples, event_report& report, std::string_view field,
-           const Stage& stage) {
-    if (samples.size() == 0) return;
+[[nodiscard]] changes staged(const application& app, sample_batch&& samples, event_report& report,
+                             std::string_view field, const Stage& stage) {
+    changes out;
+    if (samples.size() == 0) return out;
     const auto batch = std::make_shared<sample_batch>(std::move(samples));
     batch->group_by_series();
-    changes staged;
-    const std::vector<std::size_t> refused = stage(staged, batch);
+    const std::vector<std::size_t> refused = stage(out, batch);
     if (!refused.empty() && !report.batch) throw too_many_series(no_room(app));
-    if (refused.size() < batch->size()) app.commit(rq, std::move(staged));
     for (const std::size_t group : refused)
         for (const std::uint32_t line : (*batch)[group].lines) {
             --report.accepted;
             report.reject(line, {std::string(field), no_room(app)});
         }
+    if (refused.size() == batch->size()) return {};
+    return out;
 }
 
 } // namespace qsketch_server

@@ -133,11 +133,15 @@ public:
         return out;
     }
 
-    /// 64 bits that stand for this user in this slice, and say nothing about who it is or about other slices.
-    [[nodiscard]] std::uint64_t pseudonym(std::int64_t slice, std::string_view user) const noexcept {
+    /// What makes of a user the 64 bits that stand for it in this slice, and say nothing about who it is or about other
+    /// slices.
+    [[nodiscard]] qsketch::sip_hash pseudonyms(std::int64_t slice) const noexcept {
         // A key of its own for every slice: what is stored of one hour cannot be looked up in another.
         const auto id = static_cast<std::uint64_t>(slice);
-        return qsketch::sip_hash(key_(2 * id), key_(2 * id + 1))(user);
+        return {key_(2 * id), key_(2 * id + 1)};
+    }
+    [[nodiscard]] std::uint64_t pseudonym(std::int64_t slice, std::string_view user) const noexcept {
+        return pseudonyms(slice)(user);
     }
 
     /// Counts the visits once `into` is committed; may reorder them. Throws storage_error.

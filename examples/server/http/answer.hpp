@@ -1,5 +1,6 @@
 #pragma once
 
+#include <memory>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -7,12 +8,15 @@
 
 namespace qsketch_server {
 
+class changes;
+
 struct answer {
     int status = 200;
     std::string content_type; ///< Empty without a body.
     std::string body;
     std::vector<std::pair<std::string, std::string>> headers;
-    std::string_view error_code{}; ///< Of an error; a literal.
+    std::string_view error_code{};      ///< Of an error; a literal.
+    std::shared_ptr<changes> unsaved{}; ///< What has to be durable before anybody sees this.
 };
 
 [[nodiscard]] answer empty_answer(int status);

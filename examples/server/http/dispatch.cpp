@@ -73,6 +73,7 @@ constexpr std::size_t least_packed = 1024;    // bytes of an answer that is wort
 
 [[nodiscard]] answer handled_once(application& app, request& rq, const route& r, std::string_view query) {
     if (!rq.idempotency_key || !takes_key(r)) return r.handler(app, rq);
+    rq.later = false;
     if (rq.step_aside) rq.step_aside(); // the first of two equal requests may be under way
     repeats::turn turn(app.answered, fmt::format("{}\n{} {}", rq.client, r.method, r.pattern), *rq.idempotency_key,
                        fingerprint_of(rq, query));
@@ -90,7 +91,10 @@ constexpr std::size_t least_packed = 1024;    // bytes of an answer that is wort
 /// Calls the handler, with the body as it was before it was packed.
 [[nodiscard]] answer handled(application& app, request& rq, const route& r, std::string_view query) {
     const bool packed = !rq.body.empty() && !rq.content_encoding.empty() && rq.content_encoding != "identity";
-    if ((r.takes == pace::slow || packed || rq.body.size() > quick_body) && rq.step_aside) rq.step_aside();
+    if (r.takes == pace::slow || packed || rq.body.size() > quick_body) {
+        rq.later = false; // a thread of its own may as well wait
+        if (rq.step_aside) rq.step_aside();
+    }
     if (!packed) return handled_once(app, rq, r, query);
     const auto how = coding_of(rq.content_encoding);
     if (!how) {

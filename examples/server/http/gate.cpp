@@ -196,15 +196,20 @@ bool gate::serve(connection& c) {
     if (was == connection::stage::idle || was == connection::stage::request) c.at = connection::stage::busy;
     bool keep = true;
     if (was == connection::stage::answer) {
+        if (c.out.empty()) c.at = connection::stage::busy; // sent by send(), and more has come
         keep = flush(c);
         if (keep && c.out.empty() && c.at == connection::stage::busy) keep = advance(c);
     } else {
         keep = receive(c);
     }
     recount_buffered(c);
+    const bool held = !std::exchange(c.aside, false);
+    if (keep && c.current.later) {
+        hold_back(c);
+        return held;
+    }
     if (c.at == connection::stage::busy) c.at = was; // nothing had come
     if (keep && stopping_ && c.at == connection::stage::idle) keep = false;
-    const bool held = !std::exchange(c.aside, false);
     if (keep)
         arm(c); // from here on the connection may be another thread's
     else
@@ -214,9 +219,39 @@ bool gate::serve(connection& c) {
 
 void gate::step_aside(connection& c) {
     if (std::exchange(c.aside, true)) return;
-    // Out of the set, as a connection that ends is an event even if none is asked for.
-    if (std::exchange(c.watched, 0) != 0) ::epoll_ctl(c.home->epoll, EPOLL_CTL_DEL, c.fd, nullptr);
+    unwatch(c);
     rota_.pass(*c.home);
+}
+
+/// Takes it out of the set, as a connection that ends is an event even if none is asked for.
+void gate::unwatch(connection& c) {
+    if (std::exchange(c.watched, 0) != 0) ::epoll_ctl(c.home->epoll, EPOLL_CTL_DEL, c.fd, nullptr);
+}
+
+/// From here on the connection is that of the thread that calls send().
+void gate::hold_back(connection& c) {
+    unwatch(c);
+    ++held_back_;
+    const auto later = std::exchange(c.current.later, nullptr);
+    later([this, &c](std::string instead) { send(c, std::move(instead)); });
+}
+
+void gate::send(connection& c, std::string instead) {
+    if (!instead.empty()) c.out = std::move(instead);
+    bool keep = flush(c);
+    if (keep && c.at == connection::stage::busy) {
+        if (c.in.empty())
+            c.enter(connection::stage::idle, idle_allowance);
+        else // for its lane to go on with
+            c.enter(connection::stage::answer, answer_allowance);
+    }
+    recount_buffered(c);
+    if (stopping_ && c.at == connection::stage::idle) keep = false;
+    if (keep)
+        arm(c);
+    else
+        close(c);
+    --held_back_;
 }
 
 bool gate::receive(connection& c) {
@@ -307,6 +342,7 @@ bool gate::advance(connection& c) {
             return true;
         }
         answer(c);
+        if (c.current.later) return true;
         if (!flush(c)) return false;
     }
     return flush(c);
@@ -449,6 +485,7 @@ void gate::stop(std::chrono::milliseconds patience) {
     if (::write(wake_, &one, sizeof one) < 0) std::abort(); // an eventfd takes a one
     for (std::thread& t : threads_) t.join();
     threads_.clear();
+    while (held_back_ > 0) std::this_thread::sleep_for(1ms);
     for (const auto& [fd, c] : connections_) ::close(fd);
     connections_.clear();
     if (listener_ >= 0) ::close(listener_);

@@ -26,9 +26,13 @@ struct exchange {
     std::string peer;
     bool keep_alive = true;
     std::optional<framing_error> refused;
+    std::optional<std::size_t> failed; ///< The route of a request whose changes could not be made durable.
     /// To be called by who answers, before it waits for anything or works for long: another thread then goes on with
     /// the other connections. Further calls do nothing.
     std::function<void()> step_aside;
+    /// Set by who answers where the answer is not to be sent at once: it is called with what sends it, to be called
+    /// from any thread, once, with another answer in its stead or an empty text.
+    std::function<void(std::function<void(std::string instead)> send)> later;
 };
 
 struct gate_limits {
@@ -87,6 +91,9 @@ private:
     /// Whether the thread still has the connection's lane.
     bool serve(connection& c);
     void step_aside(connection& c);
+    void hold_back(connection& c);
+    void send(connection& c, std::string instead);
+    void unwatch(connection& c);
     /// These three return whether the connection is to be kept.
     bool receive(connection& c);
     bool advance(connection& c);
@@ -110,6 +117,7 @@ private:
     std::atomic<std::size_t> open_ = 0;
     std::atomic<std::size_t> buffered_ = 0;
     std::atomic<std::uint64_t> turned_away_ = 0;
+    std::atomic<std::size_t> held_back_ = 0;
     std::mutex mutex_;
     std::unordered_map<int, std::unique_ptr<connection>> connections_;
     std::vector<std::unique_ptr<lane>> lanes_;

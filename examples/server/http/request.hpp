@@ -40,6 +40,8 @@ struct request {
     /// again; empty where nobody else waits.
     std::function<void()> step_aside;
 
+    bool later = false; ///< The answer may be held back until its changes are durable, with no thread that waits.
+
     /// Null if it is not given.
     [[nodiscard]] const std::string* parameter(std::string_view name) const noexcept;
     /// Throws invalid_fields if it is not given.

@@ -137,8 +137,16 @@ public:
         });
     }
 
-    bool run(httplib::Stream& stream, bool last, bool& closed) {
-        return process(*this, &engine::process_request, stream, last, closed);
+    std::string run_on(exchange& x) {
+        // What is asked is not cpp-httplib's business: the routes read it from the exchange.
+        const bool head_only = !x.refused && x.head.method == "HEAD";
+        memory_stream stream(head_only ? "HEAD / HTTP/1.1\r\n\r\n" : "GET / HTTP/1.1\r\n\r\n");
+        current = &x;
+        bool closed = false;
+        const bool done = process(*this, &engine::process_request, stream, !x.keep_alive, closed);
+        current = nullptr;
+        x.keep_alive = x.keep_alive && done && !closed;
+        return std::move(stream.written);
     }
 
 private:
@@ -146,11 +154,14 @@ private:
         const auto begin = std::chrono::steady_clock::now();
         exchange& x = *current;
         request rq;
+        rq.route = x.failed;
         rq.id = request_id(x.head.request_id.value_or(""));
         out.set_header("X-Request-Id", rq.id);
         answer made;
         if (x.refused) {
             made = error_answer(x.refused->status, x.refused->message, error_style_at(path_of(x.head.target)));
+        } else if (x.failed) {
+            made = exception_answer(std::make_exception_ptr(storage_error("")), rq, routes()[*x.failed].errors);
         } else {
             rq.method = x.head.method;
             rq.body = x.body;
@@ -162,7 +173,13 @@ private:
             rq.idempotency_key = std::move(x.head.idempotency_key);
             rq.peer = x.peer;
             rq.step_aside = x.step_aside;
+            rq.later = x.step_aside && !app_.opts.log_requests;
             made = dispatch(app_, rq, x.head.target);
+        }
+        if (made.unsaved) {
+            answer_later(x, made, rq, begin);
+            set_answer(out, std::move(made));
+            return;
         }
         const auto took = std::chrono::steady_clock::now() - begin;
         app_.requests.record(rq.route.value_or(routes().size()), made, took);
@@ -172,6 +189,29 @@ private:
                          std::chrono::duration_cast<std::chrono::microseconds>(took).count(), rq.id,
                          rq.client.empty() ? "" : ", client ", rq.client);
         }
+    }
+
+    /// Once the changes are durable; if they cannot be, another answer.
+    void answer_later(exchange& x, answer& made, const request& rq, std::chrono::steady_clock::time_point begin) {
+        answer facts; // for the metrics
+        facts.status = made.status;
+        x.later = [this, unsaved = std::move(made.unsaved), facts, route = *rq.route, id = rq.id, begin,
+                   keep_alive = x.keep_alive](const auto& send) {
+            const auto done = [=, this](const std::string& error) {
+                const auto took = std::chrono::steady_clock::now() - begin;
+                app_.commit_times.record(took);
+                if (error.empty()) {
+                    app_.requests.record(route, facts, took);
+                    return send({});
+                }
+                exchange failed;
+                failed.failed = route;
+                failed.keep_alive = keep_alive;
+                failed.head.request_id = id;
+                send(run_on(failed));
+            };
+            app_.rows.commit_later(std::move(*unsaved), done);
+        };
     }
 
     application& app_;
@@ -184,16 +224,6 @@ bool responder::wants_body_of(const exchange& x) const {
     return may_send_body(app_, x.head.method, x.head.target, x.head.authorization);
 }
 
-std::string responder::respond(exchange& x) {
-    // What is asked is not cpp-httplib's business: the routes read it from the exchange.
-    const bool head_only = !x.refused && x.head.method == "HEAD";
-    memory_stream stream(head_only ? "HEAD / HTTP/1.1\r\n\r\n" : "GET / HTTP/1.1\r\n\r\n");
-    current = &x;
-    bool closed = false;
-    const bool done = engine_->run(stream, !x.keep_alive, closed);
-    current = nullptr;
-    x.keep_alive = x.keep_alive && done && !closed;
-    return std::move(stream.written);
-}
+std::string responder::respond(exchange& x) { return engine_->run_on(x); }
 
 } // namespace qsketch_server

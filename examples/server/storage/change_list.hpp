@@ -3,6 +3,7 @@
 #include "storage/storage.hpp"
 
 #include <cstring>
+#include <iterator>
 #include <vector>
 
 namespace qsketch_server {
@@ -23,6 +24,14 @@ struct changes::state {
             rows.append(reinterpret_cast<const char*>(&size), sizeof size);
         }
         rows.append(key).append(row);
+    }
+
+    /// Adds the rows of others, and takes over what is to be called for them.
+    void append(state& other) {
+        rows += other.rows;
+        applies.insert(applies.end(), std::make_move_iterator(other.applies.begin()),
+                       std::make_move_iterator(other.applies.end()));
+        other.applies.clear();
     }
 
     /// What throws here ends the process: it has been promised, and the next one finds it on disk.

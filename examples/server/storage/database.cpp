@@ -8,6 +8,7 @@
 #include <rocksdb/filter_policy.h>
 #include <rocksdb/listener.h>
 #include <rocksdb/merge_operator.h>
+#include <rocksdb/slice_transform.h>
 #include <rocksdb/table.h>
 
 #include <spdlog/spdlog.h>
@@ -190,6 +191,8 @@ std::vector<rocksdb::ColumnFamilyDescriptor> database::families_for(const settin
     common.compression = rocksdb::kLZ4Compression;
     common.level_compaction_dynamic_level_bytes = true;
     common.write_buffer_size = buffer_bytes / 4;
+    // The place of the last insertion is where the search for the next one begins: commits come in the order of keys.
+    common.memtable_insert_with_hint_prefix_extractor.reset(rocksdb::NewFixedPrefixTransform(1));
     common.table_factory.reset(rocksdb::NewBlockBasedTableFactory(blocks));
     std::vector<rocksdb::ColumnFamilyDescriptor> out;
     for (std::size_t i = 0; i < table_count; ++i) {

@@ -51,7 +51,8 @@ constexpr std::size_t spare_bytes = std::size_t{1} << 20;
 
 // Commits of many threads become one write: the first to come writes for all who wait by then, and hands on to the
 // first of those who came meanwhile. One thread keeps house: it syncs now and then if commits do not wait for that, and
-// after a failed write it opens the database anew as soon as the disk takes something again.
+// after a failed write it opens the database anew as soon as the disk takes something again. Another one commits for
+// those who do not wait: all that has come since it did so last, at once.
 struct storage::engine {
     /// One who waits in commit().
     struct waiter {
@@ -80,6 +81,12 @@ struct storage::engine {
         bool told = false;
     };
 
+    /// What somebody wants to be told of.
+    struct postponed {
+        changes what;
+        std::function<void(const std::string& error)> done;
+    };
+
     engine(const settings& s, std::span<const table_rules, table_count> rules) {
         how.when = s.when;
         std::copy(rules.begin(), rules.end(), how.rules.begin());
@@ -95,13 +102,22 @@ struct storage::engine {
             database::check(how);
         }
         opened = std::make_shared<database>(how);
+        if (s.when != sync::none) {
+            opened->verify();
+            opened->settle_format();
+        }
+        writer = std::thread([this] { commit_postponed(); });
         if (s.when == sync::none) return;
-        opened->verify();
-        opened->settle_format();
         keeper = std::thread([this] { keep_house(); });
     }
 
     ~engine() {
+        {
+            const std::lock_guard guard(later_mutex);
+            no_more = true;
+        }
+        later_wake.notify_one();
+        if (writer.joinable()) writer.join();
         if (!keeper.joinable()) return;
         {
             const std::lock_guard guard(mutex);
@@ -138,6 +154,39 @@ struct storage::engine {
         ++commits;
     }
 
+    void commit_later(postponed&& p) {
+        bool first = false;
+        {
+            const std::lock_guard guard(later_mutex);
+            first = later.empty();
+            later.push_back(std::move(p));
+        }
+        if (first) later_wake.notify_one();
+    }
+
+    void commit_postponed() {
+        for (std::vector<postponed> batch;; batch.clear()) {
+            {
+                std::unique_lock guard(later_mutex);
+                later_wake.wait(guard, [&] { return no_more || !later.empty(); });
+                if (later.empty()) return;
+                batch.swap(later);
+            }
+            std::string error;
+            try {
+                changes::state all;
+                for (const postponed& p : batch) all.append(*p.what.state_);
+                commit(all);
+            } catch (const std::exception& e) {
+                error = *e.what() == '\0' ? "unknown" : e.what();
+            }
+            for (postponed& p : batch) {
+                p.what = {};
+                p.done(error);
+            }
+        }
+    }
+
     void lead() noexcept {
         std::vector<std::shared_ptr<waiter>> group;
         {
@@ -172,7 +221,7 @@ struct storage::engine {
             const auto db = current();
             if (!writable) throw storage_error("the store takes nothing at the moment: " + why_halted());
             rocksdb::WriteBatch batch;
-            for (const auto& w : group) stage(w->what, *db, batch);
+            stage(group, *db, batch);
             if (batch.Count() == 0) return {};
             rocksdb::WriteOptions options;
             options.sync = how.when == sync::commit;
@@ -191,9 +240,29 @@ struct storage::engine {
         }
     }
 
-    static void stage(const changes::state& what, const database& db, rocksdb::WriteBatch& batch) {
+    /// In the order of the keys, in which RocksDB finds the place of a row from that of the one before.
+    static void stage(const std::vector<std::shared_ptr<waiter>>& group, const database& db,
+                      rocksdb::WriteBatch& batch) {
+        struct change {
+            changes::state::kind kind;
+            table where;
+            std::string_view key;
+            std::string_view row;
+        };
+        std::vector<change> all;
+        std::size_t bytes = 0;
+        for (const auto& w : group) {
+            bytes += w->what.rows.size();
+            w->what.each([&](changes::state::kind kind, table where, std::string_view key, std::string_view row) {
+                all.push_back({kind, where, key, row});
+            });
+        }
+        std::stable_sort(all.begin(), all.end(), [](const change& a, const change& b) {
+            return a.where != b.where ? a.where < b.where : a.key < b.key;
+        });
+        batch = rocksdb::WriteBatch(bytes + 64);
         static constexpr char whole = stored_row::whole;
-        what.each([&](changes::state::kind kind, table where, std::string_view key, std::string_view row) {
+        for (const auto& [kind, where, key, row] : all) {
             rocksdb::ColumnFamilyHandle* const to = db.handle(where);
             if (kind == changes::state::kind::merge) {
                 require(batch.Merge(to, slice_of(key), slice_of(row)));
@@ -204,7 +273,7 @@ struct storage::engine {
                 const std::array<rocksdb::Slice, 2> parts = {slice_of(row), rocksdb::Slice(&whole, 1)};
                 require(batch.Put(to, rocksdb::SliceParts(&k, 1), rocksdb::SliceParts(parts.data(), 2)));
             }
-        });
+        }
     }
 
     /// Nothing is written any more until the database has been opened anew.
@@ -327,10 +396,16 @@ struct storage::engine {
     std::deque<std::shared_ptr<waiter>> waiting;
     bool led = false;
 
+    std::mutex later_mutex; // of these three
+    std::condition_variable later_wake;
+    std::vector<postponed> later;
+    bool no_more = false;
+
     std::atomic<bool> unsynced = false;
     std::atomic<std::uint64_t> commits = 0;
     std::atomic<std::uint64_t> syncs = 0;
     std::thread keeper;
+    std::thread writer;
 };
 
 storage::storage(const settings& s, std::span<const table_rules, table_count> rules)
@@ -340,6 +415,10 @@ storage::~storage() = default;
 void storage::commit(changes&& what) {
     const changes taken = std::move(what); // what it holds is let go here, by the thread that took hold of it
     if (!taken.empty()) engine_->commit(*taken.state_);
+}
+
+void storage::commit_later(changes&& what, std::function<void(const std::string& error)> done) {
+    engine_->commit_later({std::move(what), std::move(done)});
 }
 
 std::optional<std::string> storage::get(table where, std::string_view key) const {

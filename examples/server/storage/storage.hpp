@@ -53,7 +53,8 @@ public:
     /// should be short. It may run on a thread that is in another commit(), so it must not ask for locks that are held
     /// over one. It must not throw.
     void then(std::function<void()> apply);
-    /// Kept until the changes are applied or given up, and let go by the thread that called commit(): locks, pins.
+    /// Kept until the changes are applied or given up, and let go by the thread that called commit(): locks, pins. For
+    /// commit_later() only what another thread may let go.
     void hold(std::shared_ptr<void> until_done);
 
     [[nodiscard]] bool empty() const noexcept;
@@ -85,6 +86,10 @@ public:
     /// Makes the changes durable, together with those of other threads that wait, and then applies them.
     /// Throws storage_error; then none of them has been applied.
     void commit(changes&& what);
+
+    /// As commit(), without waiting: `done` is called by another thread, with what went wrong or, if all is well, an
+    /// empty text. That thread lets go what the changes hold, before it calls. `done` must not throw, and not wait.
+    void commit_later(changes&& what, std::function<void(const std::string& error)> done);
 
     /// What every commit that has returned, and perhaps ones under way, made of the row.
     [[nodiscard]] std::optional<std::string> get(table where, std::string_view key) const;
