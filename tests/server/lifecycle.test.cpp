@@ -158,10 +158,10 @@ TEST_CASE("--help and the documentation name the same flags, variables and defau
     std::map<std::string, std::string> defaults; // by flag
     const std::regex entry(R"re((--[a-z-]+)( VALUE)? \(Env:([A-Z_]+)\)\s+[^\n]* \(default: ([^\n]*)\)\n)re");
     for (std::sregex_iterator at(help.begin(), help.end(), entry), end; at != end; ++at) {
-        std::string variable = "QSKETCH_" + at->str(1).substr(2);
-        std::transform(variable.begin() + 8, variable.end(), variable.begin() + 8,
+        std::string expected = "QSKETCH_" + at->str(1).substr(2);
+        std::transform(expected.begin() + 8, expected.end(), expected.begin() + 8,
                        [](char c) { return c == '-' ? '_' : static_cast<char>(std::toupper(c)); });
-        CHECK(at->str(3) == variable);
+        CHECK(at->str(3) == expected);
         defaults[at->str(1)] = at->str(4) == "false" ? "off" : at->str(4);
     }
     CHECK(defaults.size() > 20);
@@ -178,6 +178,16 @@ TEST_CASE("--help and the documentation name the same flags, variables and defau
             documented[flags[i].substr(1, flags[i].size() - 2)] = values.size() == flags.size() ? values[i] : m.str(2);
     }
     CHECK(lines_of(documented) == lines_of(defaults));
+    const std::regex variable(R"(QSKETCH_[A-Z_]+)");
+    for (const char* page : {"docs/server.md", "docs/requests.md", "docs/security.md"}) {
+        std::ifstream text = opened(source_directory() / page);
+        for (std::string word; text >> word;) {
+            std::smatch m;
+            if (!std::regex_search(word, m, variable) || m.str() == "QSKETCH_SERVICE_HOST") continue; // a platform's
+            INFO(page << " has " << m.str());
+            CHECK(help.find(m.str()) != help.npos);
+        }
+    }
     process version({"--version"});
     CHECK(version.line().rfind("qsketch-server ", 0) == 0);
     CHECK(version.wait(5s) == 0);
