@@ -149,6 +149,7 @@ public:
             throw incompatible_error("top_k::merge: a sketch of n = " + std::to_string(n_) +
                                      " cannot take one of n = " + std::to_string(other.n_));
         top_k merged = *this;
+        merged.reserve(counters_.size() + other.counters_.size()); // beyond capacity() it would grow one by one
         for (const counter& c : other.counters_) merged.count(c.key, c.value);
         merged.offset_ = sum(offset_, other.offset_);
         merged.total_ = sum(total_, other.total_);
