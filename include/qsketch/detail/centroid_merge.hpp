@@ -15,22 +15,29 @@ namespace qsketch::inline v0::detail {
 [[nodiscard]] inline centroid_list merged(const centroid_list& a, const centroid_list& b) {
     centroid_list out;
     out.resize(a.size() + b.size());
-    const double* const a_means = a.means().data();
-    const double* const b_means = b.means().data();
+    // Which comes next is a guess in every step: it is computed, not branched upon. That takes long, so both ends are
+    // worked at.
     std::size_t i = 0;
     std::size_t j = 0;
-    // Which of the two comes next is a guess in every step: counted, not branched upon.
-    while (i < a.size() && j < b.size()) {
-        const bool from_b = b_means[j] < a_means[i];
-        const double mean = from_b ? b_means[j] : a_means[i];
-        const bool exact = from_b ? b.exact(j) : a.exact(i);
-        const std::size_t k = i + j;
-        i += from_b ? 0 : 1;
-        j += from_b ? 1 : 0;
-        out.set(k, mean, a.start(i) + b.start(j), exact);
+    std::size_t a_end = a.size();
+    std::size_t b_end = b.size();
+    while (i < a_end && j < b_end) {
+        const std::size_t least = b.mean(j) < a.mean(i) ? 1 : 0;
+        const std::size_t most = b.mean(b_end - 1) < a.mean(a_end - 1) ? 1 : 0;
+        const double mean = b.mean(j) < a.mean(i) ? b.mean(j) : a.mean(i);
+        const double last = b.mean(b_end - 1) < a.mean(a_end - 1) ? a.mean(a_end - 1) : b.mean(b_end - 1);
+        const unsigned exact = (a.exact(i) ? 2u : 0u) + (b.exact(j) ? 1u : 0u);
+        const unsigned last_exact = (b.exact(b_end - 1) ? 2u : 0u) + (a.exact(a_end - 1) ? 1u : 0u);
+        out.set(a_end + b_end - 1, last, a.end(a_end - 1) + b.end(b_end - 1), ((last_exact >> (1 - most)) & 1) != 0);
+        const std::size_t at = i + j;
+        i += 1 - least;
+        j += least;
+        a_end -= most;
+        b_end -= 1 - most;
+        out.set(at, mean, a.start(i) + b.start(j), ((exact >> (1 - least)) & 1) != 0);
     }
-    for (; i < a.size(); ++i) out.set(i + j, a.mean(i), a.end(i) + b.count(), a.exact(i));
-    for (; j < b.size(); ++j) out.set(i + j, b.mean(j), a.count() + b.end(j), b.exact(j));
+    for (; i < a_end; ++i) out.set(i + j, a.mean(i), a.end(i) + b.start(j), a.exact(i));
+    for (; j < b_end; ++j) out.set(i + j, b.mean(j), a.start(i) + b.end(j), b.exact(j));
     return out;
 }
 

@@ -31,7 +31,14 @@ public:
     [[nodiscard]] std::uint64_t edge(std::size_t cell) const noexcept { return edges_[cell]; }
     [[nodiscard]] std::uint64_t width(std::size_t cell) const noexcept { return edges_[cell] - edges_[cell - 1]; }
 
-    [[nodiscard]] double part(double value) const noexcept { return product(value, unit_); }
+    [[nodiscard]] double sum(std::span<const double> values) const noexcept {
+        double sum = 0;
+        if (unit_ == 1)
+            for (const double x : values) sum += x;
+        else
+            for (const double x : values) sum += product(x, unit_);
+        return sum;
+    }
     [[nodiscard]] double part(double mean, std::uint64_t weight) const noexcept {
         return product(mean * unit_, static_cast<double>(static_cast<std::int64_t>(weight)));
     }
@@ -59,23 +66,33 @@ template <class Scale>
     out.resize(items.size());
     std::size_t size = 0;
     std::size_t cell = 1;
+    std::uint64_t start = 0;
     for (std::size_t i = 0; i < items.size();) {
-        const std::uint64_t start = items.start(i);
-        while (grid.edge(cell) < start + items.end(i)) ++cell;
+        std::uint64_t end = items.end(i);
+        while (grid.edge(cell) < start + end) ++cell;
         const std::uint64_t edge = grid.edge(cell);
-        const std::uint64_t width = grid.width(cell);
+        const std::uint64_t heavy = grid.width(cell);
+        const std::size_t opened = i;
         const double first = items.mean(i);
-        const auto is_heavy = [&](std::size_t k) { return items.exact(k) && 2 * items.weight(k) >= width; };
-        bool heavy = is_heavy(i);
-        double sum = grid.part(first, items.weight(i));
-        const std::size_t opened = i++;
-        while (!heavy && i < items.size() && items.start(i) + items.end(i) <= edge && !(heavy = is_heavy(i))) {
-            sum += grid.part(items.mean(i), items.weight(i));
+        bool exact = items.exact(i);
+        double mean = first;
+        if (!exact || 2 * (end - start) < heavy) {
+            double sum = grid.part(first, end - start);
+            while (++i < items.size()) {
+                const std::uint64_t next = items.end(i);
+                if (end + next > edge || (items.exact(i) && 2 * (next - end) >= heavy)) break;
+                sum += grid.part(items.mean(i), next - end);
+                end = next;
+            }
+            if (i - opened > 1) {
+                mean = grid.mean(sum, end - start, first, items.mean(i - 1));
+                exact = false;
+            }
+        } else {
             ++i;
         }
-        const std::uint64_t end = items.end(i - 1);
-        const double mean = i - opened == 1 ? first : grid.mean(sum, end - start, first, items.mean(i - 1));
-        out.set(size++, mean, end, i - opened == 1 && items.exact(opened));
+        out.set(size++, mean, end, exact);
+        start = end;
     }
     out.resize(size);
     return out;
@@ -86,7 +103,8 @@ template <class Scale>
 template <class Scale>
 [[nodiscard]] centroid_list clustered(std::span<const double> values, std::size_t cells, double magnitude) {
     centroid_list out;
-    out.reserve((std::min)(values.size(), cells + cells / 8));
+    out.resize((std::min)(values.size(), 2 * cells + 1)); // a cell may close before a run of equal values
+    std::size_t size = 0;
     std::size_t i = 0;
     const auto end_of_run = [&](std::size_t at) {
         const double x = values[at];
@@ -94,22 +112,24 @@ template <class Scale>
         while (at < values.size() && values[at] == x);
         return at;
     };
-    for (std::size_t end = 0; i < values.size() && out.size() < cells; i = end) {
-        end = end_of_run(i);
-        out.append({values[i], end - i, true});
+    while (i < values.size() && size < cells) {
+        const double x = values[i];
+        i = end_of_run(i);
+        out.set(size++, x, i, true);
     }
-    if (i == values.size()) return out;
+    if (i == values.size()) {
+        out.resize(size);
+        return out;
+    }
 
-    out.clear();
-    i = 0;
+    i = size = 0;
     const cell_grid<Scale> grid(cells, values.size(), magnitude);
     const auto append_up_to = [&](std::size_t end) {
         if (i == end) return;
-        double sum = 0;
-        for (std::size_t k = i; k < end; ++k) sum += grid.part(values[k]);
+        const double sum = grid.sum(values.subspan(i, end - i));
         const double first = values[i];
         const double last = values[end - 1];
-        out.append({grid.mean(sum, end - i, first, last), end - i, first == last});
+        out.set(size++, grid.mean(sum, end - i, first, last), end, first == last);
         i = end;
     };
     for (std::size_t cell = 1; i < values.size(); ++cell) {
@@ -125,6 +145,7 @@ template <class Scale>
         }
         append_up_to(end);
     }
+    out.resize(size);
     return out;
 }
 
