@@ -277,20 +277,26 @@ public:
 
     /// At most 44 + 16 * 1.25 * compression bytes, less where weights are all 1. Layout: docs/format.md.
     [[nodiscard]] std::vector<std::byte> serialize() const {
-        const detail::centroid_list list = outer();
-        const bool single = list.count() == list.size();
-        detail::image_writer image(detail::image_kind::tdigest, {Scale::id, static_cast<std::uint8_t>(single), 0},
-                                   32 + list.size() * (single ? 8 : 16));
-        image.put(compression_);
-        if (!empty()) {
-            image.put((min)());
-            image.put((max)());
-            image.put(sum());
-        }
-        for (std::size_t i = 0; i < list.size(); ++i) image.put(list.mean(i));
-        if (!single)
-            for (std::size_t i = 0; i < list.size(); ++i) image.put((list.weight(i) << 1) | (list.exact(i) ? 1u : 0u));
-        return std::move(image).finish();
+        return with_outer([&](const detail::centroid_list& list) {
+            const bool single = list.count() == list.size();
+            detail::image_writer image(detail::image_kind::tdigest, {Scale::id, static_cast<std::uint8_t>(single), 0},
+                                       32 + list.size() * (single ? 8 : 16));
+            image.put(compression_);
+            if (!list.empty()) {
+                image.put((min)());
+                image.put((max)());
+                image.put(sum());
+            }
+            std::vector<std::uint64_t> words(list.size());
+            for (std::size_t i = 0; i < words.size(); ++i) words[i] = std::bit_cast<std::uint64_t>(list.mean(i));
+            image.put(std::span<const std::uint64_t>(words));
+            if (!single) {
+                for (std::size_t i = 0; i < words.size(); ++i)
+                    words[i] = (list.weight(i) << 1) | (list.exact(i) ? 1u : 0u);
+                image.put(std::span<const std::uint64_t>(words));
+            }
+            return std::move(image).finish();
+        });
     }
 
     /// Throws format_error unless `bytes` are an image written by serialize() of this scale. Allocates at most the
@@ -464,9 +470,17 @@ private:
         return detail::compressed<Scale>(centroids_, outer_cells(), magnitude());
     }
 
-    /// The centroids to be written.
+    /// Calls ask(the centroids to be written).
+    template <class Ask>
+    auto with_outer(const Ask& ask) const {
+        return folded([&](const tdigest& d) {
+            if (d.centroids_.size() <= d.outer_cells()) return ask(d.centroids_);
+            if (d.rounds_ == many_rounds && !d.answers_.empty()) return ask(d.answers_);
+            return ask(d.public_size());
+        });
+    }
     [[nodiscard]] detail::centroid_list outer() const {
-        return folded([](const tdigest& d) { return d.public_size(); });
+        return with_outer([](const detail::centroid_list& list) { return list; });
     }
 
     [[nodiscard]] static double quantile_of(const detail::reconstruction& r, double q) noexcept {
@@ -481,16 +495,18 @@ private:
         const auto weights = image.take_array<std::uint64_t>(single ? 0 : size);
         bool all_single = true;
         double previous = min_;
+        std::uint64_t passed = 0;
+        centroids_.resize(size);
         for (std::size_t i = 0; i < size; ++i) {
             const item c{std::bit_cast<double>(means[i]), single ? 1 : weights[i] >> 1,
                          single || (weights[i] & 1) != 0};
             image.require(c.mean >= previous && c.mean <= max_, "has means that are not ascending from min to max");
             image.require(c.mean != 0 || !std::signbit(c.mean), "has a negative zero");
-            image.require(c.weight > 0 && c.weight <= max_count - count(),
+            image.require(c.weight > 0 && c.weight <= max_count - passed,
                           "has a weight of 0, or more than 2^53 values");
             image.require(c.weight > 1 || c.exact, "has a single value that is not marked exact");
             all_single = all_single && c.weight == 1;
-            centroids_.append(c);
+            centroids_.set(i, c.mean, passed += c.weight, c.exact);
             previous = c.mean;
         }
         rounds_ = centroids_.all_exact() ? 0 : many_rounds;
