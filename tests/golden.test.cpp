@@ -17,6 +17,7 @@
 #include <fstream>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -68,6 +69,20 @@ TEMPLATE_LIST_TEST_CASE("images of every version there was are read, and mean th
             CHECK(std::to_integer<unsigned>(image[3]) == version);
             CHECK(TestType::deserialize(image) == sketch);
         }
+}
+
+TEST_CASE("digests that were clustered otherwise load, and are written as they were") {
+    const auto check = [](const auto& digest, const std::string& example) {
+        using digest_type = std::decay_t<decltype(digest)>;
+        const std::string text = support::text_of_file(
+            path_of<digest_type>(example).insert(std::string_view(QSKETCH_GOLDEN_DIRECTORY).size(), "/earlier"));
+        const auto read = digest_type::deserialize(from_hex(text));
+        CHECK(read.count() == digest.count());
+        CHECK(read.max() == digest.max());
+        CHECK(to_hex(read.serialize()) == text);
+    };
+    check(support::filled<qsketch::tdigest<>>(20'000, 50'000, 2), "large");
+    check(support::filled<qsketch::tdigest<qsketch::k1_scale>>(20'000, 50'000, 2), "large");
 }
 
 TEST_CASE("hashes are what they always were") {

@@ -27,21 +27,20 @@ class quartic_scale {
 public:
     static constexpr std::uint8_t id = 0;
 
-    quartic_scale(std::size_t cells, double count) noexcept : cells_(static_cast<double>(cells)), count_(count) {}
+    quartic_scale(std::size_t cells, double count) noexcept
+        : cells_(static_cast<double>(cells)), step_(2 / cells_), count_(count) {}
 
     [[nodiscard]] double edge(std::size_t i) const noexcept {
-        const double x = static_cast<double>(i);
-        return product(2 * x <= cells_ ? lower(2 * x / cells_) : 1 - lower(2 * (cells_ - x) / cells_), count_);
+        const double x = static_cast<double>(static_cast<std::int64_t>(i));
+        const double nearer = (std::min)(x, cells_ - x);
+        const double t = nearer * step_;
+        const double share = detail::product(t * t, t * t) / 2;
+        return (x > nearer ? 1 - share : share) * count_;
     }
 
 private:
-    [[nodiscard]] static double product(double a, double b) noexcept { return detail::product(a, b); }
-    [[nodiscard]] static double lower(double t) noexcept {
-        const double square = product(t, t);
-        return product(square, square) / 2;
-    }
-
     double cells_;
+    double step_;
     double count_;
 };
 

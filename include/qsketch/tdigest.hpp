@@ -2,10 +2,10 @@
 
 #include <qsketch/detail/block_sort.hpp>
 #include <qsketch/detail/centroid_list.hpp>
+#include <qsketch/detail/centroid_merge.hpp>
 #include <qsketch/detail/clustering.hpp>
 #include <qsketch/detail/finite.hpp>
 #include <qsketch/detail/image.hpp>
-#include <qsketch/detail/item_pool.hpp>
 #include <qsketch/detail/reconstruction.hpp>
 #include <qsketch/detail/unfolding.hpp>
 #include <qsketch/error.hpp>
@@ -83,7 +83,9 @@ public:
         while (!values.empty()) {
             if (buffer_.size() >= room_) make_room(values.size());
             const auto block = values.first((std::min)(values.size(), room_ - buffer_.size()));
-            for (const double x : block) buffer_.push_back(x + 0.0);
+            const std::size_t size = buffer_.size();
+            buffer_.insert(buffer_.end(), block.begin(), block.end());
+            for (std::size_t i = size; i < buffer_.size(); ++i) buffer_[i] += 0.0; // as above
             values = values.subspan(block.size());
         }
     }
@@ -132,19 +134,22 @@ public:
             coarse ? (std::min)(inner_cells() / (std::max)(cells, std::size_t{1}), std::size_t{4}) : 1;
         std::vector<double> sums{sum()};
         unsigned rounds = rounds_;
-        detail::item_pool items;
-        pour_into(items, pieces);
+        std::vector<detail::centroid_list> lists;
+        std::vector<double> values;
+        pour_into(lists, values, pieces);
         for (const tdigest* other : others) {
             if (other->empty()) continue;
-            other->pour_into(items, pieces);
+            other->pour_into(lists, values, pieces);
             sums.push_back(other->sum());
             rounds = (std::max)(rounds, other->rounds_);
         }
         std::sort(sums.begin(), sums.end()); // the order of the arguments must not show
         merged.sum_ = sums[0];
         for (std::size_t i = 1; i < sums.size(); ++i) merged.sum_ = detail::saturated(merged.sum_ + sums[i]);
+        const std::vector<double> in_order = sorted(values);
+        lists.push_back(detail::clustered<Scale>(std::span(in_order), inner_cells(), merged.magnitude()));
         merged.centroids_ =
-            compress(detail::sorted_items(items.sorted()), inner_cells(), count() + added, merged.magnitude());
+            detail::compressed<Scale>(detail::merged(std::move(lists)), inner_cells(), merged.magnitude());
         merged.buffer_.swap(buffer_); // keeps the allocation
         merged.buffer_.clear();
         merged.count_round(rounds);
@@ -272,20 +277,26 @@ public:
 
     /// At most 44 + 16 * 1.25 * compression bytes, less where weights are all 1. Layout: docs/format.md.
     [[nodiscard]] std::vector<std::byte> serialize() const {
-        const detail::centroid_list list = outer();
-        const bool single = list.count() == list.size();
-        detail::image_writer image(detail::image_kind::tdigest, {Scale::id, static_cast<std::uint8_t>(single), 0},
-                                   32 + list.size() * (single ? 8 : 16));
-        image.put(compression_);
-        if (!empty()) {
-            image.put((min)());
-            image.put((max)());
-            image.put(sum());
-        }
-        for (std::size_t i = 0; i < list.size(); ++i) image.put(list.mean(i));
-        if (!single)
-            for (std::size_t i = 0; i < list.size(); ++i) image.put((list.weight(i) << 1) | (list.exact(i) ? 1u : 0u));
-        return std::move(image).finish();
+        return with_outer([&](const detail::centroid_list& list) {
+            const bool single = list.count() == list.size();
+            detail::image_writer image(detail::image_kind::tdigest, {Scale::id, static_cast<std::uint8_t>(single), 0},
+                                       32 + list.size() * (single ? 8 : 16));
+            image.put(compression_);
+            if (!list.empty()) {
+                image.put((min)());
+                image.put((max)());
+                image.put(sum());
+            }
+            std::vector<std::uint64_t> words(list.size());
+            for (std::size_t i = 0; i < words.size(); ++i) words[i] = std::bit_cast<std::uint64_t>(list.mean(i));
+            image.put(std::span<const std::uint64_t>(words));
+            if (!single) {
+                for (std::size_t i = 0; i < words.size(); ++i)
+                    words[i] = (list.weight(i) << 1) | (list.exact(i) ? 1u : 0u);
+                image.put(std::span<const std::uint64_t>(words));
+            }
+            return std::move(image).finish();
+        });
     }
 
     /// Throws format_error unless `bytes` are an image written by serialize() of this scale. Allocates at most the
@@ -352,55 +363,59 @@ private:
     }
 
     /// In eight lanes, in a fixed order: fast, and the same on every machine.
-    [[nodiscard]] double sum_of_buffer(double unit = 1) const noexcept {
+    [[nodiscard]] double sum_of_buffer() const noexcept {
+        const double sum = sum_of_buffer([](double x) { return x; });
+        if (detail::finite(sum)) return sum;
+        return detail::saturated(sum_of_buffer([](double x) { return detail::product(x, 0x1p-64); }) * 0x1p64);
+    }
+    template <class Part>
+    [[nodiscard]] double sum_of_buffer(const Part& part) const noexcept {
         double lanes[8] = {};
         const std::size_t whole = buffer_.size() / 8 * 8;
         for (std::size_t i = 0; i < whole; i += 8)
-            for (std::size_t lane = 0; lane < 8; ++lane) lanes[lane] += detail::product(buffer_[i + lane], unit);
-        for (std::size_t i = whole; i < buffer_.size(); ++i) lanes[i % 8] += detail::product(buffer_[i], unit);
-        const double sum =
-            ((lanes[0] + lanes[1]) + (lanes[2] + lanes[3])) + ((lanes[4] + lanes[5]) + (lanes[6] + lanes[7]));
-        if (!detail::finite(sum) && unit == 1) return sum_of_buffer(0x1p-64);
-        return detail::saturated(sum / unit);
+            for (std::size_t lane = 0; lane < 8; ++lane) lanes[lane] += part(buffer_[i + lane]);
+        for (std::size_t i = whole; i < buffer_.size(); ++i) lanes[i % 8] += part(buffer_[i]);
+        return ((lanes[0] + lanes[1]) + (lanes[2] + lanes[3])) + ((lanes[4] + lanes[5]) + (lanes[6] + lanes[7]));
     }
 
-    /// At most `limit` centroids: the items themselves if they fit once equal ones are joined, else clustered on a grid
-    /// of `limit` cells. Heavy items can make more centroids than cells; then a coarser grid is taken.
-    template <class Items>
-    [[nodiscard]] static detail::centroid_list compress(const Items& items, std::size_t limit, std::uint64_t count,
-                                                        double magnitude) {
-        if (auto joined = detail::join(items, limit)) return *std::move(joined);
-        for (std::size_t cells = limit;; cells -= (std::max)(cells / 8, std::size_t{1})) {
-            detail::clustering<Scale> pass(cells, count, magnitude);
-            items.show(pass);
-            if (auto clustered = std::move(pass).finish(); clustered.size() <= limit) return clustered;
-        }
+    /// Hands out everything the digest holds.
+    void pour_into(std::vector<detail::centroid_list>& lists, std::vector<double>& values,
+                   std::size_t pieces = 1) const {
+        if (!centroids_.empty())
+            lists.push_back(pieces > 1 ? detail::unfolded(centroids_, min_, max_, pieces) : centroids_);
+        values.insert(values.end(), buffer_.begin(), buffer_.end());
+        if (!weighted_.empty()) lists.push_back(weighted_list());
     }
 
-    void pour_into(detail::item_pool& items, std::size_t pieces = 1) const {
-        if (pieces > 1)
-            items.add(detail::unfolded(centroids_, min_, max_, pieces), buffer_, weighted_);
-        else
-            items.add(centroids_, buffer_, weighted_);
+    [[nodiscard]] detail::centroid_list weighted_list() const {
+        auto items = weighted_;
+        std::sort(items.begin(), items.end());
+        detail::centroid_list list;
+        list.reserve(items.size());
+        for (const item& i : items) list.append(i);
+        return list;
+    }
+
+    [[nodiscard]] static std::vector<double> sorted(std::span<const double> values) {
+        std::vector<double> result(values.size());
+        detail::sort_block(values, result.data());
+        return result;
     }
 
     /// Folds buffered and weighted values into the centroids.
     void fold() {
         if (buffer_.empty() && weighted_.empty()) return;
         const double total = sum();
-        if (weighted_.empty()) {
-            std::vector<double> sorted(buffer_.size());
-            detail::sort_block(std::span<const double>(buffer_), sorted.data());
-            include(sorted.front());
-            include(sorted.back());
-            centroids_ =
-                compress(detail::centroids_and_values(centroids_, sorted), inner_cells(), count(), magnitude());
-        } else {
-            detail::item_pool items;
-            pour_into(items);
-            include(*this);
-            centroids_ = compress(detail::sorted_items(items.sorted()), inner_cells(), count(), magnitude());
+        const std::vector<double> values = sorted(buffer_);
+        if (!values.empty()) {
+            include(values.front());
+            include(values.back());
         }
+        auto list = detail::clustered<Scale>(std::span(values), inner_cells(), magnitude());
+        if (!weighted_.empty()) list = detail::merged(list, weighted_list());
+        list = detail::merged(centroids_, list);
+        detail::settle_ties(list);
+        centroids_ = detail::compressed<Scale>(std::move(list), inner_cells(), magnitude());
         count_round(rounds_);
         sum_ = total;
         buffer_.clear();
@@ -452,12 +467,20 @@ private:
 
     [[nodiscard]] detail::centroid_list public_size() const {
         if (centroids_.size() <= outer_cells()) return centroids_;
-        return compress(detail::centroids_and_values(centroids_, {}), outer_cells(), count(), magnitude());
+        return detail::compressed<Scale>(centroids_, outer_cells(), magnitude());
     }
 
-    /// The centroids to be written.
+    /// Calls ask(the centroids to be written).
+    template <class Ask>
+    auto with_outer(const Ask& ask) const {
+        return folded([&](const tdigest& d) {
+            if (d.centroids_.size() <= d.outer_cells()) return ask(d.centroids_);
+            if (d.rounds_ == many_rounds && !d.answers_.empty()) return ask(d.answers_);
+            return ask(d.public_size());
+        });
+    }
     [[nodiscard]] detail::centroid_list outer() const {
-        return folded([](const tdigest& d) { return d.public_size(); });
+        return with_outer([](const detail::centroid_list& list) { return list; });
     }
 
     [[nodiscard]] static double quantile_of(const detail::reconstruction& r, double q) noexcept {
@@ -472,16 +495,18 @@ private:
         const auto weights = image.take_array<std::uint64_t>(single ? 0 : size);
         bool all_single = true;
         double previous = min_;
+        std::uint64_t passed = 0;
+        centroids_.resize(size);
         for (std::size_t i = 0; i < size; ++i) {
             const item c{std::bit_cast<double>(means[i]), single ? 1 : weights[i] >> 1,
                          single || (weights[i] & 1) != 0};
             image.require(c.mean >= previous && c.mean <= max_, "has means that are not ascending from min to max");
             image.require(c.mean != 0 || !std::signbit(c.mean), "has a negative zero");
-            image.require(c.weight > 0 && c.weight <= max_count - count(),
+            image.require(c.weight > 0 && c.weight <= max_count - passed,
                           "has a weight of 0, or more than 2^53 values");
             image.require(c.weight > 1 || c.exact, "has a single value that is not marked exact");
             all_single = all_single && c.weight == 1;
-            centroids_.append(c);
+            centroids_.set(i, c.mean, passed += c.weight, c.exact);
             previous = c.mean;
         }
         rounds_ = centroids_.all_exact() ? 0 : many_rounds;

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 namespace qsketch::inline v0::detail {
@@ -32,6 +33,7 @@ class centroid_list {
 public:
     [[nodiscard]] std::size_t size() const noexcept { return means_.size(); }
     [[nodiscard]] bool empty() const noexcept { return means_.empty(); }
+    [[nodiscard]] std::span<const double> means() const noexcept { return means_; }
     [[nodiscard]] double mean(std::size_t i) const noexcept { return means_[i]; }
     [[nodiscard]] bool exact(std::size_t i) const noexcept { return (ends_[i] & 1) != 0; }
     /// Values before and up to the end of centroid i.
@@ -62,6 +64,15 @@ public:
     void append(const weighted_mean& c) {
         means_.push_back(c.mean);
         ends_.push_back(((count() + c.weight) << 1) | (c.exact ? 1u : 0u));
+    }
+    /// Centroid i, where `end` values end. The centroids in between are made by resize().
+    void set(std::size_t i, double mean, std::uint64_t end, bool exact) noexcept {
+        means_[i] = mean;
+        ends_[i] = (end << 1) | (exact ? 1u : 0u);
+    }
+    void resize(std::size_t size) {
+        means_.resize(size);
+        ends_.resize(size);
     }
     void clear() noexcept {
         means_.clear();

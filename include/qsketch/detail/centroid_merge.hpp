@@ -1,0 +1,75 @@
+#pragma once
+
+#include <qsketch/detail/centroid_list.hpp>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <utility>
+#include <vector>
+
+namespace qsketch::inline v0::detail {
+
+/// All centroids of both, in ascending order of their means; of equal means, those of `a` come first.
+[[nodiscard]] inline centroid_list merged(const centroid_list& a, const centroid_list& b) {
+    centroid_list out;
+    out.resize(a.size() + b.size());
+    // Which comes next is a guess in every step: it is computed, not branched upon. That takes long, so both ends are
+    // worked at.
+    std::size_t i = 0;
+    std::size_t j = 0;
+    std::size_t a_end = a.size();
+    std::size_t b_end = b.size();
+    while (i < a_end && j < b_end) {
+        const std::size_t least = b.mean(j) < a.mean(i) ? 1 : 0;
+        const std::size_t most = b.mean(b_end - 1) < a.mean(a_end - 1) ? 1 : 0;
+        const double mean = b.mean(j) < a.mean(i) ? b.mean(j) : a.mean(i);
+        const double last = b.mean(b_end - 1) < a.mean(a_end - 1) ? a.mean(a_end - 1) : b.mean(b_end - 1);
+        const unsigned exact = (a.exact(i) ? 2u : 0u) + (b.exact(j) ? 1u : 0u);
+        const unsigned last_exact = (b.exact(b_end - 1) ? 2u : 0u) + (a.exact(a_end - 1) ? 1u : 0u);
+        out.set(a_end + b_end - 1, last, a.end(a_end - 1) + b.end(b_end - 1), ((last_exact >> (1 - most)) & 1) != 0);
+        const std::size_t at = i + j;
+        i += 1 - least;
+        j += least;
+        a_end -= most;
+        b_end -= 1 - most;
+        out.set(at, mean, a.start(i) + b.start(j), ((exact >> (1 - least)) & 1) != 0);
+    }
+    for (; i < a_end; ++i) out.set(i + j, a.mean(i), a.end(i) + b.start(j), a.exact(i));
+    for (; j < b_end; ++j) out.set(i + j, b.mean(j), a.start(i) + b.end(j), b.exact(j));
+    return out;
+}
+
+/// Joins equal steps, and sorts other centroids of equal means among themselves: results must not depend on which of
+/// them came first.
+inline void settle_ties(centroid_list& list) {
+    const auto means = list.means();
+    if (std::adjacent_find(means.begin(), means.end()) == means.end()) return;
+    std::vector<weighted_mean> tied;
+    std::size_t size = 0;
+    std::uint64_t passed = 0;
+    for (std::size_t begin = 0, end = 0; begin < list.size(); begin = end) {
+        tied.clear();
+        do tied.push_back(list.at(end++));
+        while (end < list.size() && list.mean(end) == list.mean(begin));
+        std::sort(tied.begin(), tied.end()); // the exact ones first
+        for (std::size_t i = 0; i < tied.size(); ++i) {
+            if (i > 0 && tied[i].exact) --size;
+            list.set(size++, tied[i].mean, passed += tied[i].weight, tied[i].exact);
+        }
+    }
+    list.resize(size);
+}
+
+/// The centroids of all lists, in an order that is a function of the centroids alone.
+[[nodiscard]] inline centroid_list merged(std::vector<centroid_list> lists) {
+    if (lists.empty()) return {};
+    for (; lists.size() > 1; lists.resize((lists.size() + 1) / 2))
+        for (std::size_t i = 0; i < lists.size(); i += 2)
+            lists[i / 2] = i + 1 < lists.size() ? merged(lists[i], lists[i + 1]) : std::move(lists[i]);
+    settle_ties(lists[0]);
+    return std::move(lists[0]);
+}
+
+} // namespace qsketch::inline v0::detail
