@@ -34,13 +34,6 @@ std::vector<double> make(std::size_t n, const Value& value) {
 /// Sizes on both sides of every change of method.
 constexpr std::size_t sizes[] = {0, 1, 2, 64, 65, 1000, 1536, 1537, 4096, 4097, 20000};
 
-struct item {
-    double mean;
-    int rank;
-    friend bool operator<(const item& a, const item& b) { return a.mean != b.mean ? a.mean < b.mean : a.rank < b.rank; }
-};
-double sort_key(const item& i) { return i.mean; }
-
 } // namespace
 
 TEST_CASE("blocks of every distribution are sorted") {
@@ -100,19 +93,4 @@ TEST_CASE("negative zero sorts with zero") {
         check_sorts(make(n, [&](std::size_t) {
             return random.below(2) == 0 ? -0.0 : random.below(3) == 0 ? 0.0 : 1.0;
         }));
-}
-
-TEST_CASE("items are sorted by their means and then by the rest of them") {
-    support::random_bits random(6);
-    for (const std::size_t n : sizes)
-        for (const std::uint64_t distinct : {1u, 3u, 100000u}) {
-            CAPTURE(n, distinct);
-            std::vector<item> items(n);
-            for (item& i : items) i = {static_cast<double>(random.below(distinct)), int(random.below(1000))};
-            std::vector<item> sorted(n);
-            qsketch::detail::sort_block(std::span<const item>(items), sorted.data());
-            std::ranges::sort(items, std::less<>());
-            for (std::size_t i = 0; i < n; ++i)
-                REQUIRE((sorted[i].mean == items[i].mean && sorted[i].rank == items[i].rank));
-        }
 }

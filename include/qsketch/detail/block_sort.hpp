@@ -10,10 +10,8 @@
 #include <utility>
 #include <vector>
 
-/// Sorting of doubles, or of items with a mean, without comparing them, for blocks of a few thousand.
+/// Sorting of doubles without comparing them, for blocks of a few thousand.
 namespace qsketch::inline v0::detail {
-
-[[nodiscard]] inline double sort_key(double x) noexcept { return x; }
 
 /// The bits of a double as an integer of the same order. No -0.0.
 [[nodiscard]] inline std::uint64_t ordered_bits(double x) noexcept {
@@ -61,10 +59,10 @@ private:
     unsigned shift_;
 };
 
-/// Two passes of a counting sort, each over DigitBits of the key. What moves is a word of key and index; the elements
+/// Two passes of a counting sort, each over DigitBits of the key. What moves is a word of key and index; the values
 /// themselves move once.
-template <unsigned DigitBits, class Word, class T, class Key>
-void counting_sort(std::span<const T> from, T* to, const Key& key) {
+template <unsigned DigitBits, class Word, class Key>
+void counting_sort(std::span<const double> from, double* to, const Key& key) {
     constexpr std::size_t buckets = std::size_t{1} << DigitBits;
     constexpr unsigned index_bits = sizeof(Word) == 4 ? 12 : 32;
     constexpr Word digit = buckets - 1;
@@ -75,7 +73,7 @@ void counting_sort(std::span<const T> from, T* to, const Key& key) {
     std::array<std::uint32_t, buckets> low{};
     std::array<std::uint32_t, buckets> high{};
     for (std::size_t i = 0; i < n; ++i) {
-        const Word k = key(sort_key(from[i]));
+        const Word k = key(from[i]);
         by_index[i] = static_cast<Word>(k << index_bits | i);
         ++low[k & digit];
         ++high[k >> DigitBits];
@@ -99,13 +97,12 @@ void counting_sort(std::span<const T> from, T* to, const Key& key) {
     }
 }
 
-/// Completes a nearly sorted order; gives up, with all elements still there, after as many moves as there are elements.
-template <class T>
-[[nodiscard]] bool insertion_sort(std::span<T> block) noexcept {
+/// Completes a nearly sorted order; gives up, with all values still there, after as many moves as there are values.
+[[nodiscard]] inline bool insertion_sort(std::span<double> block) noexcept {
     std::size_t budget = block.size();
-    T before = block[0];
+    double before = block[0];
     for (std::size_t i = 1; i < block.size(); ++i) {
-        const T x = block[i];
+        const double x = block[i];
         if (!(x < before)) {
             before = x;
             continue;
@@ -119,29 +116,28 @@ template <class T>
     return true;
 }
 
-template <class T>
-void sort_block(std::span<const T> from, T* to, bool crowd = false);
+void sort_block(std::span<const double> from, double* to, bool crowd = false);
 
 /// By the leading bits of the keys, then by insertion. Where these leave nearly everything to be done, for a spike
-/// among values of another size or for values made to have equal keys, elements of equal keys are sorted by themselves.
-template <unsigned DigitBits, class Word, class Key, class T>
-void sort_by(std::span<const T> from, T* to, double smallest, double largest) {
+/// among values of another size or for values made to have equal keys, values of equal keys are sorted by themselves.
+template <unsigned DigitBits, class Word, class Key>
+void sort_by(std::span<const double> from, double* to, double smallest, double largest) {
     const Key key(smallest, largest, 2 * DigitBits);
     counting_sort<DigitBits, Word>(from, to, key);
-    const std::span<T> block(to, from.size());
+    const std::span<double> block(to, from.size());
     if (insertion_sort(block)) return;
     for (std::size_t start = 0, end = 0; start < block.size(); start = end) {
         do ++end;
-        while (end < block.size() && key(sort_key(block[end])) == key(sort_key(block[start])));
+        while (end < block.size() && key(block[end]) == key(block[start]));
         if (end - start == 1) continue;
-        const std::vector<T> equal(block.begin() + static_cast<std::ptrdiff_t>(start),
-                                   block.begin() + static_cast<std::ptrdiff_t>(end));
-        sort_block(std::span<const T>(equal), to + start, true);
+        const std::vector<double> equal(block.begin() + static_cast<std::ptrdiff_t>(start),
+                                        block.begin() + static_cast<std::ptrdiff_t>(end));
+        sort_block(equal, to + start, true);
     }
 }
 
-template <class Key, class T>
-void sort_by(std::span<const T> from, T* to, double smallest, double largest) {
+template <class Key>
+void sort_by(std::span<const double> from, double* to, double smallest, double largest) {
     if (from.size() <= 1536)
         sort_by<8, std::uint32_t, Key>(from, to, smallest, largest);
     else if (from.size() <= 4096)
@@ -150,10 +146,9 @@ void sort_by(std::span<const T> from, T* to, double smallest, double largest) {
         sort_by<11, std::uint64_t, Key>(from, to, smallest, largest);
 }
 
-/// Writes the elements of `from`, finite doubles or items with finite means, to `to` in ascending order. O(n) for any
-/// input of more than 64 elements: at most five rounds, each of two counting passes.
-template <class T>
-void sort_block(std::span<const T> from, T* to, bool crowd) {
+/// Writes the values of `from`, which are finite, to `to` in ascending order. O(n) for any input of more than 64
+/// values: at most five rounds, each of two counting passes.
+inline void sort_block(std::span<const double> from, double* to, bool crowd) {
     const std::size_t n = from.size();
     if (n <= 64) {
         std::copy(from.begin(), from.end(), to);
@@ -169,8 +164,7 @@ void sort_block(std::span<const T> from, T* to, bool crowd) {
         return;
     }
     // In four lanes: each minimum waits for the one before.
-    const double first = sort_key(from[0]);
-    std::array<double, 4> least{first, first, first, first};
+    std::array<double, 4> least{from[0], from[0], from[0], from[0]};
     std::array<double, 4> most = least;
     const auto include = [&](std::size_t lane, double x) {
         least[lane] = x < least[lane] ? x : least[lane];
@@ -178,19 +172,14 @@ void sort_block(std::span<const T> from, T* to, bool crowd) {
     };
     std::size_t i = 0;
     for (; i + 4 <= n; i += 4) {
-        include(0, sort_key(from[i]));
-        include(1, sort_key(from[i + 1]));
-        include(2, sort_key(from[i + 2]));
-        include(3, sort_key(from[i + 3]));
+        include(0, from[i]);
+        include(1, from[i + 1]);
+        include(2, from[i + 2]);
+        include(3, from[i + 3]);
     }
-    for (; i < n; ++i) include(0, sort_key(from[i]));
+    for (; i < n; ++i) include(0, from[i]);
     const double smallest = *std::min_element(least.begin(), least.end());
     const double largest = *std::max_element(most.begin(), most.end());
-    if (smallest == largest) { // of items with equal means
-        std::copy(from.begin(), from.end(), to);
-        std::sort(to, to + n);
-        return;
-    }
     const double range = largest - smallest;
     if (!crowd && range > 0x1p-900 && range < 0x1p1023)
         sort_by<distance_key>(from, to, smallest, largest);

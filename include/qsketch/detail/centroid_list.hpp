@@ -14,11 +14,6 @@ struct weighted_mean {
     std::uint64_t weight;
     bool exact;
 
-    /// Whether both are the same step of the distribution, so that they may be one item.
-    [[nodiscard]] bool same_step(const weighted_mean& other) const noexcept {
-        return mean == other.mean && exact && other.exact;
-    }
-
     /// The order in which centroids are pooled: a total one, so that results do not depend on who came first.
     friend bool operator<(const weighted_mean& a, const weighted_mean& b) noexcept {
         if (a.mean != b.mean) return a.mean < b.mean;
