@@ -2,7 +2,6 @@
 
 #include "domain/text.hpp"
 #include "http/borrowed_parser.hpp"
-#include "http/plain_event.hpp"
 #include "http/request.hpp"
 
 #include <fmt/format.h>
@@ -204,22 +203,15 @@ void read_lines(std::string_view body, simdjson::dom::parser& parser, std::span<
                 const event_reader& read, event_report& report) {
     std::uint64_t number = 0;
     respelt numbers;
-    std::array<json_value, max_names> all_fields;
-    const std::span<json_value> fields(all_fields.data(), names.size());
     while (!body.empty()) {
         const std::size_t end = (std::min)(body.find('\n'), body.size());
         const std::string_view line = body.substr(0, end);
         body.remove_prefix((std::min)(end + 1, body.size()));
         ++number;
         if (line.find_first_not_of(" \t\r") == line.npos) continue;
-        std::fill(fields.begin(), fields.end(), json_value());
-        std::optional<problem> wrong;
-        if (element event; plain_event(line).read(names, fields))
-            wrong = read(number, fields);
-        else if (const auto error = parse(parser, line, numbers, event))
-            wrong = problem{"line", not_json(error)};
-        else
-            wrong = read_event(event, number, names, read, numbers);
+        element event;
+        const auto error = parse(parser, line, numbers, event);
+        auto wrong = error ? problem{"line", not_json(error)} : read_event(event, number, names, read, numbers);
         if (wrong)
             report.reject(number, *wrong);
         else
