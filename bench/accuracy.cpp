@@ -193,6 +193,35 @@ void sizes_and_compressions(std::uint64_t seeds) {
     }
 }
 
+/// Neither a few values, which are kept exactly, nor all different.
+void repeated(std::uint64_t seeds) {
+    const support::distribution mixtures[] = {
+        {"lognormal(4, 1), rounded to whole numbers",
+         [](support::random_bits& random, std::size_t, std::size_t) {
+             return std::round(std::exp(4 + support::normal(random)));
+         }},
+        {"half whole numbers to 49, half lognormal(3, 2)",
+         [](support::random_bits& random, std::size_t, std::size_t) {
+             return random.below(2) == 0 ? static_cast<double>(random.below(50))
+                                         : std::exp(3 + 2 * support::normal(random));
+         }},
+        {"normal(100, 20), three of ten rounded",
+         [](support::random_bits& random, std::size_t, std::size_t) {
+             const double x = 100 + 20 * support::normal(random);
+             return random.below(10) < 3 ? std::round(x) : x;
+         }},
+    };
+    head("A million values that repeat, serialized: worst rank error in ppm", "");
+    for (const auto& d : mixtures) {
+        results r;
+        for (std::uint64_t seed = 1; seed <= seeds; ++seed) {
+            const auto values = support::values_of(d, 1000000, seed);
+            measure<tdigest<>>(r, 100, values, sorted_copy(values), false);
+        }
+        r.bytes.print_worst_ranks(d.name);
+    }
+}
+
 void hostile(std::uint64_t seeds) {
     results log_uniform;
     for (std::uint64_t seed = 1; seed <= seeds; ++seed) {
@@ -214,5 +243,6 @@ int main(int argc, char** argv) {
     lognormal_in_depth(seeds);
     all_distributions(seeds);
     sizes_and_compressions(seeds);
+    repeated(seeds);
     hostile(seeds);
 }

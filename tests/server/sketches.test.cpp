@@ -214,3 +214,37 @@ TEST_CASE("--max-series holds for keys that come as sketches") {
     CHECK(merge(s.port(), "b", one, state(now_ms(), "n", 1, 1)).status == 429);
     CHECK(merge(s.port(), "a", one, state(now_ms(), "n", 1, 1)).status == 200);
 }
+
+TEST_CASE("A key takes no more values than its queries can add up") {
+    const auto p = shared();
+    qsketch::tdigest<> heavy;
+    heavy.add(1, std::uint64_t{1} << 40);
+    const std::string image = bytes_of(heavy);
+    const std::string at = "timestamp=" + std::to_string(now_ms());
+    constexpr int fitting = 1 << 12;
+    for (int i = 0; i < fitting; ++i) REQUIRE(merge(p, "heavy", image, at).status == 200);
+    constexpr double all = 0x1p52;
+    REQUIRE(count(p, "heavy") == all);
+    const reply refused = merge(p, "heavy", image, at);
+    CHECK(refused.status == 409);
+    CHECK(refused.body.find("must hold at most 4503599627370496 values") != refused.body.npos);
+    CHECK(merge(p, "heavy", image, state(now_ms(), "a", 1, 1)).status == 409);
+    CHECK(merge(p, "heavy", bytes_of(digest_of({1}))).status == 409);
+    CHECK(count(p, "heavy") == all);
+    REQUIRE(post_json(p, "/samples", R"({"key":"heavy","value":7})").status == 200);
+    CHECK(count(p, "heavy") == all + 1);
+}
+
+TEST_CASE("A second of a key has the states of so many lives and no more") {
+    const auto p = shared();
+    const auto at = now_ms();
+    const std::string one = bytes_of(digest_of({1}));
+    for (int life = 0; life < 256; ++life) REQUIRE(merge(p, "lives", one, state(at, "a", life, 1)).status == 200);
+    const reply refused = merge(p, "lives", one, state(at, "a", 256, 1));
+    CHECK(refused.status == 409);
+    CHECK(refused.body.find("incarnation: a second of a key has states of at most 256") != refused.body.npos);
+    CHECK(merge(p, "lives", one, state(at, "b", 0, 1)).status == 409);
+    CHECK(merge(p, "lives", bytes_of(digest_of({1, 2})), state(at, "a", 7, 2)).status == 200); // a known one goes on
+    CHECK(merge(p, "lives", one, state(at - 2000, "b", 0, 1)).status == 200);                  // so do other seconds
+    CHECK(count(p, "lives") == 258);
+}

@@ -433,6 +433,19 @@ TEST_CASE("What a replaced view has added to the pages of a window stays there")
     CHECK(daily(s.port(), 2) == R"({"/b":1})");
 }
 
+TEST_CASE("Whole numbers may be written with a fraction of zero or an exponent") {
+    const server s;
+    const auto now = std::to_string(now_ms());
+    CHECK(post_json(s.port(), "/api/traffic",
+                    R"({"request_id":2e0,"user_id":70.0,"page_url":"/a","created_at":)" + now + ".0}")
+              .status == 201);
+    CHECK(daily(s.port(), 70) == R"({"/a":1})");
+    const reply half =
+        post_json(s.port(), "/api/traffic/3", R"({"user_id":1.5,"page_url":"/a","created_at":)" + now + "}");
+    CHECK(half.status == 400);
+    CHECK(half.body.find("got 1.5") != half.body.npos);
+}
+
 TEST_CASE("--retention bounds the age of views, and --window-retention the windows of pages") {
     const server s({"--retention=2h", "--window-retention=10m"});
     const auto now = now_ms();

@@ -22,8 +22,9 @@ namespace qsketch_server {
 namespace {
 
 constexpr std::string_view octets = "application/octet-stream";
-// A sum of such sketches stays within what a digest can count.
 constexpr std::uint64_t max_count = std::uint64_t{1} << 40;
+// Half of what a digest can count: the rest is for single samples, and for sketches that come at the same time.
+constexpr std::uint64_t max_held = std::uint64_t{1} << 52;
 
 [[nodiscard]] bool is_of_another_scale(std::span<const std::byte> image) {
     try {
@@ -76,9 +77,23 @@ struct sender {
     return sender{*node, number("incarnation"), number("sequence")};
 }
 
+/// A query adds up whatever the key holds.
+void require_countable(application& app, const request& rq, std::uint64_t added) {
+    const acceptable_times times = app.sample_times();
+    const auto length = std::chrono::ceil<std::chrono::seconds>(times.newest - times.oldest);
+    const auto held = app.samples.query(rq.path_rest, length, times.newest);
+    if (held && held->sketch.count() > max_held - added)
+        throw refused_request(409, fmt::format("the key must hold at most {} values, and has {}, got {} more", max_held,
+                                               held->sketch.count(), added));
+}
+
 /// False if there is no room for the key.
 [[nodiscard]] bool stage_state(application& app, const request& rq, instant at, const sender& from,
                                const qsketch::tdigest<>& digest, changes& to) {
+    if (!app.samples.has_room_for_state(rq.path_rest, at, from.node, from.incarnation))
+        throw refused_request(409, fmt::format("incarnation: a second of a key has states of at most {} of them, got "
+                                               "another: {} of {}",
+                                               sample_table::max_states, from.incarnation, in_quotes(from.node)));
     try {
         return app.samples.stage_state(to, rq.path_rest, at, from.node, from.incarnation, from.sequence, digest);
     } catch (const qsketch::incompatible_error&) {
@@ -106,6 +121,7 @@ answer put_sketch(application& app, const request& rq) {
     const std::string* const timestamp = rq.parameter("timestamp");
     const instant at = timestamp == nullptr ? app.now() : time_in("timestamp", *timestamp, app.sample_times());
     const qsketch::tdigest<> digest = digest_of(rq);
+    require_countable(app, rq, digest.count());
     changes merged;
     if (!(from ? stage_state(app, rq, at, *from, digest, merged) : stage_values(app, rq, at, digest, merged)))
         throw too_many_series(no_room(app));

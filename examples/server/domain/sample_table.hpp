@@ -55,6 +55,25 @@ public:
         return out;
     }
 
+    /// How many lives of processes a second of a key may have states of: a query folds them all.
+    static constexpr std::size_t max_states = 256;
+
+    /// False where that many others are there. Of those that come at the same time a few more are let in.
+    [[nodiscard]] bool has_room_for_state(std::string_view key, instant at, std::string_view node,
+                                          std::uint64_t incarnation) const {
+        std::size_t others = 0;
+        bool known = false;
+        visit_beside(key, which(second_of(at)), which(second_of(at) + 1), [&](std::string_view, std::string_view row) {
+            const replicas all = replicas_in(row);
+            for (const auto& r : all.replicas()) {
+                const bool same = r.node == node && r.incarnation == incarnation;
+                known = known || same;
+                others += static_cast<std::size_t>(!same);
+            }
+        });
+        return known || others < max_states;
+    }
+
     /// All that a process has counted of this second in one of its lives, so far. See qsketch::replica_set.
     /// False, with nothing added, for a new key beyond max_series. Throws incompatible_error for a digest of another
     /// compression than sample_sketch has.

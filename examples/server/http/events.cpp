@@ -142,6 +142,11 @@ void keep_inside(const element& e, const respelt& numbers, json_value& out) noex
     case element_type::DOUBLE:
         out.is = json_value::kind::number;
         out.number = e.get_double().value_unsafe();
+        if (std::fabs(out.number) <= 0x1p53 && out.number == std::trunc(out.number)) { // 1.0 is 1
+            out.is = json_value::kind::integer;
+            out.integer = static_cast<std::int64_t>(out.number);
+            if (out.integer >= 0) out.whole = static_cast<std::uint64_t>(out.integer);
+        }
         break;
     case element_type::ARRAY:
         out.is = json_value::kind::array;
