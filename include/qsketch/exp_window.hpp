@@ -145,8 +145,8 @@ public:
     [[nodiscard]] const answer& cached_query(duration length, time_point now) {
         clock_time::require_length(length, name);
         const range covered = cover(length, now);
-        auto found = std::ranges::find_if(
-            remembered_, [&](const answer& a) { return a.from == covered.from && a.to == covered.to; });
+        auto found = std::find_if(remembered_.begin(), remembered_.end(),
+                                  [&](const answer& a) { return a.from == covered.from && a.to == covered.to; });
         if (found == remembered_.end()) {
             flush();
             answer made = answer_of(covered);

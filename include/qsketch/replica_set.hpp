@@ -236,7 +236,8 @@ private:
         const auto bytes = in.take_bytes(static_cast<std::size_t>(size));
         nested taken{Sketch::deserialize(bytes), {}};
         taken.image = taken.sketch.serialize();
-        in.require(std::ranges::equal(taken.image, bytes), "has a state in another form than serialize() gives it");
+        in.require(std::equal(taken.image.begin(), taken.image.end(), bytes.begin(), bytes.end()),
+                   "has a state in another form than serialize() gives it");
         return taken;
     }
 

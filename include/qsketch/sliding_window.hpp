@@ -117,7 +117,8 @@ public:
         if (first > last) return result;
         result.from = start_of(first);
         const auto begin = find(first);
-        const auto end = std::ranges::upper_bound(begin, entries_.cend(), last, {}, &entry::index);
+        const auto end = std::upper_bound(begin, entries_.cend(), last,
+                                          [](std::int64_t index, const entry& e) { return index < e.index; });
         std::vector<const Sketch*> parts;
         parts.reserve(static_cast<std::size_t>(end - begin));
         for (auto e = begin; e != end; ++e) parts.push_back(&e->sketch);
@@ -175,7 +176,8 @@ public:
     /// Parameters, events kept and dropped_late(); not the clock, not max_ahead.
     [[nodiscard]] friend bool operator==(const sliding_window& a, const sliding_window& b) {
         return a.slot_ == b.slot_ && a.slots_ == b.slots_ && a.dropped_late_ == b.dropped_late_ &&
-               a.prototype_ == b.prototype_ && std::ranges::equal(a.live(), b.live());
+               a.prototype_ == b.prototype_ &&
+               std::equal(a.live().begin(), a.live().end(), b.live().begin(), b.live().end());
     }
 
     /// Complexity: O(slots with events). Grows with those, not with slots().
@@ -303,8 +305,8 @@ private:
 
     /// The first kept entry at or after `index`.
     [[nodiscard]] auto find(std::int64_t index) const noexcept {
-        return std::ranges::lower_bound(entries_.cbegin() + static_cast<std::ptrdiff_t>(expired_), entries_.cend(),
-                                        index, {}, &entry::index);
+        return std::lower_bound(entries_.cbegin() + static_cast<std::ptrdiff_t>(expired_), entries_.cend(), index,
+                                [](const entry& e, std::int64_t i) { return e.index < i; });
     }
 
     /// Expired entries stay in front, valid but unseen, until they are an eighth of all: so one pass over the entries

@@ -77,7 +77,9 @@ public:
 
     /// Index of the first bucket that begins after t.
     [[nodiscard]] std::size_t first_after(std::int64_t t) const noexcept {
-        return static_cast<std::size_t>(std::ranges::upper_bound(buckets_, t, {}, &bucket::first) - buckets_.begin());
+        const auto after = std::upper_bound(buckets_.begin(), buckets_.end(), t,
+                                            [](std::int64_t time, const bucket& b) { return time < b.first; });
+        return static_cast<std::size_t>(after - buckets_.begin());
     }
 
     /// Calls fill(sketch) with that of the bucket that holds t, or a new one, which is kept unless it is still empty. A
@@ -120,15 +122,15 @@ public:
             moved.buckets_.push_back(moved.new_bucket(cells.first_of(b.last, l), l));
             moved.buckets_.back().sketch.merge(b.sketch);
         }
-        std::ranges::stable_sort(moved.buckets_, before);
+        std::stable_sort(moved.buckets_.begin(), moved.buckets_.end(), before);
         moved.settle();
         return moved;
     }
 
     [[nodiscard]] bool compatible(const bucket_list& other) const noexcept {
         return levels_ == other.levels_ &&
-               std::ranges::equal(prototypes_, other.prototypes_,
-                                  [](const Sketch& a, const Sketch& b) { return a.compatible(b); });
+               std::equal(prototypes_.begin(), prototypes_.end(), other.prototypes_.begin(), other.prototypes_.end(),
+                          [](const Sketch& a, const Sketch& b) { return a.compatible(b); });
     }
     [[nodiscard]] friend bool operator==(const bucket_list& a, const bucket_list& b) {
         return a.levels_ == b.levels_ && a.prototypes_ == b.prototypes_ && a.buckets_ == b.buckets_;
@@ -266,7 +268,7 @@ private:
                                  return a.span_by_age != b.span_by_age ? a.span_by_age < b.span_by_age : a.at < b.at;
                              });
             chosen.resize(excess, {0, 0});
-            std::ranges::sort(chosen, {}, &seam::at);
+            std::sort(chosen.begin(), chosen.end(), [](const seam& a, const seam& b) { return a.at < b.at; });
             std::size_t kept = chosen.front().at; // buckets [0, kept) are done, [next, size) still to come
             std::size_t next = kept;
             for (const seam& s : chosen) {

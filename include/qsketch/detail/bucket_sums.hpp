@@ -33,7 +33,7 @@ public:
     void prepare(const list& buckets) {
         if (buckets.size() <= most_parts) return;
         const auto starts = [&](const partial_sum& s) { return starts_bucket(buckets, s); };
-        sums_.erase(sums_.begin(), std::ranges::find_if(sums_, starts));
+        sums_.erase(sums_.begin(), std::find_if(sums_.begin(), sums_.end(), starts));
         if (!usable(buckets) || buckets.size() - 1 - buckets.first_after(last_) > most_behind) {
             sums_.clear();
             last_ = buckets[buckets.size() - 2 - least_behind].last;
@@ -49,7 +49,7 @@ public:
             older.push_back({buckets[begin].first, sum});
             compact(older.back().sketch);
         }
-        std::ranges::reverse(older);
+        std::reverse(older.begin(), older.end());
         sums_.insert(sums_.begin(), std::make_move_iterator(older.begin()), std::make_move_iterator(older.end()));
     }
 
@@ -61,7 +61,8 @@ public:
             for (; begin < upto; ++begin) found.push_back(&buckets[begin].sketch);
         };
         if (begin < end && last_ <= buckets[end - 1].last && usable(buckets)) {
-            auto sum = std::ranges::lower_bound(sums_, buckets[begin].first, {}, &partial_sum::first);
+            auto sum = std::lower_bound(sums_.begin(), sums_.end(), buckets[begin].first,
+                                        [](const partial_sum& s, std::int64_t time) { return s.first < time; });
             while (sum != sums_.end() && !starts_bucket(buckets, *sum)) ++sum;
             if (sum != sums_.end()) {
                 take(buckets.first_after(sum->first) - 1);
@@ -76,7 +77,9 @@ public:
     /// Those that an event at t makes wrong.
     void forget(std::int64_t t) noexcept {
         if (!sums_.empty() && t <= last_)
-            sums_.erase(sums_.begin(), std::ranges::upper_bound(sums_, t, {}, &partial_sum::first));
+            sums_.erase(sums_.begin(),
+                        std::upper_bound(sums_.begin(), sums_.end(), t,
+                                         [](std::int64_t time, const partial_sum& s) { return time < s.first; }));
     }
     void clear() noexcept { sums_.clear(); }
 
