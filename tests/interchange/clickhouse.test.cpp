@@ -19,6 +19,7 @@ namespace clickhouse = qsketch::clickhouse;
 using digest = qsketch::tdigest<>;
 using interchange_test::bytes;
 using interchange_test::numbers;
+using interchange_test::told;
 
 namespace {
 
@@ -37,12 +38,6 @@ std::vector<centroid> centroids_of(const bytes& state) {
     }
     in.expect_end();
     return centroids;
-}
-
-digest told(const std::vector<double>& values) {
-    digest made;
-    made.add(std::span<const double>(values));
-    return made;
 }
 
 } // namespace

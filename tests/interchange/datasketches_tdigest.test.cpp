@@ -19,14 +19,9 @@ using digest = qsketch::tdigest<>;
 using interchange_test::bytes;
 using interchange_test::image;
 using interchange_test::numbers;
+using interchange_test::told;
 
 namespace {
-
-digest told(const std::vector<double>& values, double compression = 100) {
-    digest made(compression);
-    made.add(std::span<const double>(values));
-    return made;
-}
 
 digest read_image(std::span<const std::byte> from) { return datasketches::deserialize_tdigest(from); }
 digest read_floats(std::span<const std::byte> from) { return datasketches::deserialize_tdigest<float>(from); }

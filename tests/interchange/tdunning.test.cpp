@@ -19,14 +19,9 @@ using digest = qsketch::tdigest<>;
 using interchange_test::bytes;
 using interchange_test::image;
 using interchange_test::numbers;
+using interchange_test::told;
 
 namespace {
-
-digest told(const std::vector<double>& values, double compression = 30) {
-    digest made(compression);
-    made.add(std::span<const double>(values));
-    return made;
-}
 
 digest read_image(std::span<const std::byte> from) { return qsketch::tdunning::deserialize(from); }
 
@@ -48,7 +43,7 @@ TEST_CASE("empty and single ones are read as they were told") {
     for (const std::string encoding : {"verbose", "small"}) {
         CHECK(read_image(image("tdunning_" + encoding + "_0")) == digest(30));
         const digest one = read_image(image("tdunning_" + encoding + "_1"));
-        CHECK(one == told(numbers(1, 0.1)));
+        CHECK(one == told(numbers(1, 0.1), 30));
     }
 }
 
@@ -57,7 +52,7 @@ TEST_CASE("digests of many values are read in both encodings") {
         for (const std::size_t count : {std::size_t{1000}, std::size_t{100'000}}) {
             CAPTURE(encoding, count);
             const digest from = read_image(image("tdunning_" + encoding + "_" + std::to_string(count)));
-            const digest truth = told(numbers(count, 0.1));
+            const digest truth = told(numbers(count, 0.1), 30);
             CHECK(from.compression() == 30);
             CHECK(from.count() == count);
             CHECK(from.min() == truth.min());

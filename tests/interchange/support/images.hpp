@@ -4,6 +4,7 @@
 #include "support/sketch_types.hpp"
 
 #include <qsketch/error.hpp>
+#include <qsketch/tdigest.hpp>
 
 #include <algorithm>
 #include <cmath>
@@ -47,6 +48,13 @@ double largest_rank_error(const Digest& digest, std::vector<double> values) {
         largest = std::max(largest, std::abs(digest.cdf(values[i]) - truth));
     }
     return largest;
+}
+
+/// A digest of these values.
+inline qsketch::tdigest<> told(const std::vector<double>& values, double compression = 100) {
+    qsketch::tdigest<> made(compression);
+    made.add(std::span<const double>(values));
+    return made;
 }
 
 /// Reads every image that differs from this one in one bit or ends early. What is not refused must answer sanely.
