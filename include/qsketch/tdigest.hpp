@@ -134,22 +134,22 @@ public:
             coarse ? (std::min)(inner_cells() / (std::max)(cells, std::size_t{1}), std::size_t{4}) : 1;
         std::vector<double> sums{sum()};
         unsigned rounds = rounds_;
-        std::vector<detail::centroid_list> lists;
+        std::vector<detail::centroid_list> made;
+        made.reserve(2 * others.size() + 3); // so that none moves
+        std::vector<const detail::centroid_list*> lists;
         std::vector<double> values;
-        pour_into(lists, values, pieces);
+        pour_into(made, lists, values, pieces);
         for (const tdigest* other : others) {
             if (other->empty()) continue;
-            other->pour_into(lists, values, pieces);
+            other->pour_into(made, lists, values, pieces);
             sums.push_back(other->sum());
             rounds = (std::max)(rounds, other->rounds_);
         }
         std::sort(sums.begin(), sums.end()); // the order of the arguments must not show
         merged.sum_ = sums[0];
         for (std::size_t i = 1; i < sums.size(); ++i) merged.sum_ = detail::saturated(merged.sum_ + sums[i]);
-        const std::vector<double> in_order = sorted(values);
-        lists.push_back(detail::clustered<Scale>(std::span(in_order), inner_cells(), merged.magnitude()));
-        merged.centroids_ =
-            detail::compressed<Scale>(detail::merged(std::move(lists)), inner_cells(), merged.magnitude());
+        if (!values.empty()) lists.push_back(&made.emplace_back(clustered(values, merged.magnitude())));
+        merged.centroids_ = detail::compressed<Scale>(detail::merged(lists), inner_cells(), merged.magnitude());
         merged.buffer_.swap(buffer_); // keeps the allocation
         merged.buffer_.clear();
         merged.count_round(rounds);
@@ -162,7 +162,7 @@ public:
         fold();
         if (empty() || !answers_.empty()) return;
         detail::centroid_list answers = answering();
-        edges_ = detail::reconstruction(answers, min_, max_).edges();
+        table_.prepare(detail::reconstruction(answers, min_, max_));
         answers_ = std::move(answers);
     }
 
@@ -185,7 +185,7 @@ public:
     [[nodiscard]] double quantile(double q) const {
         require_quantile(q);
         if (empty()) return detail::not_a_number();
-        return answered([&](const detail::reconstruction& r) { return quantile_of(r, q); });
+        return answered([&](const tdigest& d, const auto& function) { return d.quantile_of(function, q); });
     }
 
     /// answers[i] = quantile(qs[i]), with at most one flush. Throws std::invalid_argument, with `answers` unchanged,
@@ -199,8 +199,8 @@ public:
             std::fill(answers.begin(), answers.end(), detail::not_a_number());
             return;
         }
-        answered([&](const detail::reconstruction& r) {
-            for (std::size_t i = 0; i < qs.size(); ++i) answers[i] = quantile_of(r, qs[i]);
+        answered([&](const tdigest& d, const auto& function) {
+            for (std::size_t i = 0; i < qs.size(); ++i) answers[i] = d.quantile_of(function, qs[i]);
             return 0;
         });
     }
@@ -209,10 +209,10 @@ public:
     /// tdigest.test.cpp. O(log c), as quantile().
     [[nodiscard]] double cdf(double x) const {
         if (empty() || x != x) return detail::not_a_number();
-        return answered([&](const detail::reconstruction& r) -> double {
-            if (x < (r.min)()) return 0;
-            if (x >= (r.max)()) return 1;
-            return r.rank_of(x) / static_cast<double>(count());
+        return answered([&](const tdigest& d, const auto& function) -> double {
+            if (x < d.min_) return 0;
+            if (x >= d.max_) return 1;
+            return function.rank_of(x) / d.real_count();
         });
     }
 
@@ -265,8 +265,8 @@ public:
     }
 
     [[nodiscard]] std::size_t memory_bytes() const noexcept {
-        return sizeof *this + centroids_.memory_bytes() + answers_.memory_bytes() +
-               (edges_.capacity() + buffer_.capacity()) * sizeof(double) + weighted_.capacity() * sizeof(item);
+        return sizeof *this + centroids_.memory_bytes() + answers_.memory_bytes() + table_.memory_bytes() +
+               buffer_.capacity() * sizeof(double) + weighted_.capacity() * sizeof(item);
     }
 
     /// Equal in everything that serialize() writes. O(c).
@@ -287,14 +287,14 @@ public:
                 image.put((max)());
                 image.put(sum());
             }
-            std::vector<std::uint64_t> words(list.size());
-            for (std::size_t i = 0; i < words.size(); ++i) words[i] = std::bit_cast<std::uint64_t>(list.mean(i));
-            image.put(std::span<const std::uint64_t>(words));
-            if (!single) {
-                for (std::size_t i = 0; i < words.size(); ++i)
-                    words[i] = (list.weight(i) << 1) | (list.exact(i) ? 1u : 0u);
-                image.put(std::span<const std::uint64_t>(words));
-            }
+            const auto means = list.means();
+            image.put_each(means.size(), [=](std::size_t i) { return std::bit_cast<std::uint64_t>(means[i]); });
+            const auto ends = list.ends();
+            if (!single)
+                image.put_each(ends.size(), [=](std::size_t i) {
+                    const std::uint64_t start = i == 0 ? 0 : ends[i - 1] >> 1 << 1;
+                    return ends[i] - start; // twice the weight, and the mark
+                });
             return std::move(image).finish();
         });
     }
@@ -378,13 +378,14 @@ private:
         return ((lanes[0] + lanes[1]) + (lanes[2] + lanes[3])) + ((lanes[4] + lanes[5]) + (lanes[6] + lanes[7]));
     }
 
-    /// Hands out everything the digest holds.
-    void pour_into(std::vector<detail::centroid_list>& lists, std::vector<double>& values,
-                   std::size_t pieces = 1) const {
+    /// Hands out everything the digest holds; lists that must be made for it are kept in `made`.
+    void pour_into(std::vector<detail::centroid_list>& made, std::vector<const detail::centroid_list*>& lists,
+                   std::vector<double>& values, std::size_t pieces) const {
         if (!centroids_.empty())
-            lists.push_back(pieces > 1 ? detail::unfolded(centroids_, min_, max_, pieces) : centroids_);
+            lists.push_back(pieces > 1 ? &made.emplace_back(detail::unfolded(centroids_, min_, max_, pieces))
+                                       : &centroids_);
         values.insert(values.end(), buffer_.begin(), buffer_.end());
-        if (!weighted_.empty()) lists.push_back(weighted_list());
+        if (!weighted_.empty()) lists.push_back(&made.emplace_back(weighted_list()));
     }
 
     [[nodiscard]] detail::centroid_list weighted_list() const {
@@ -396,33 +397,34 @@ private:
         return list;
     }
 
-    [[nodiscard]] static std::vector<double> sorted(std::span<const double> values) {
-        std::vector<double> result(values.size());
-        detail::sort_block(values, result.data());
-        return result;
+    [[nodiscard]] detail::centroid_list clustered(std::span<const double> values, double magnitude) const {
+        std::vector<double> sorted(values.size());
+        detail::sort_block(values, sorted.data());
+        return detail::clustered<Scale>(std::span<const double>(sorted), inner_cells(), magnitude);
     }
 
-    /// Folds buffered and weighted values into the centroids.
+    /// The same digest, with buffered and weighted values in the centroids.
+    [[nodiscard]] tdigest folded() const {
+        tdigest all(compression_);
+        all.include(*this);
+        all.sum_ = sum();
+        const detail::centroid_list values = clustered(buffer_, all.magnitude());
+        const detail::centroid_list weighted = weighted_list();
+        const detail::centroid_list* const lists[] = {&centroids_, &values, &weighted};
+        all.centroids_ = detail::compressed<Scale>(detail::merged(std::span(lists).first(weighted.empty() ? 2 : 3)),
+                                                   inner_cells(), all.magnitude());
+        all.count_round(rounds_);
+        all.measure_room();
+        return all;
+    }
     void fold() {
         if (buffer_.empty() && weighted_.empty()) return;
-        const double total = sum();
-        const std::vector<double> values = sorted(buffer_);
-        if (!values.empty()) {
-            include(values.front());
-            include(values.back());
-        }
-        auto list = detail::clustered<Scale>(std::span(values), inner_cells(), magnitude());
-        if (!weighted_.empty()) list = detail::merged(list, weighted_list());
-        list = detail::merged(centroids_, list);
-        detail::settle_ties(list);
-        centroids_ = detail::compressed<Scale>(std::move(list), inner_cells(), magnitude());
-        count_round(rounds_);
-        sum_ = total;
-        buffer_.clear();
-        weighted_.clear();
-        weighted_count_ = 0;
-        forget_answers();
-        measure_room();
+        tdigest all = folded();
+        all.buffer_.swap(buffer_); // keeps the allocations
+        all.weighted_.swap(weighted_);
+        all.buffer_.clear();
+        all.weighted_.clear();
+        *this = std::move(all);
     }
 
     void make_room(std::uint64_t wanted) {
@@ -434,25 +436,24 @@ private:
     }
     void forget_answers() noexcept {
         answers_.clear();
-        edges_.clear();
+        table_.clear();
     }
 
     /// Calls ask(digest without buffered values).
     template <class Ask>
-    auto folded(const Ask& ask) const {
+    auto with_folded(const Ask& ask) const {
         if (buffer_.empty() && weighted_.empty()) return ask(*this);
-        tdigest copy(*this);
-        copy.fold();
-        return ask(std::as_const(copy));
+        const tdigest all = folded();
+        return ask(all);
     }
 
-    /// Calls ask(the quantile function), for a digest that is not empty.
+    /// Calls ask(digest without buffered values, its quantile function), for a digest that is not empty.
     template <class Ask>
     auto answered(const Ask& ask) const {
-        return folded([&](const tdigest& d) {
-            if (!d.answers_.empty()) return ask(detail::reconstruction(d.answers_, d.min_, d.max_, d.edges_));
+        return with_folded([&](const tdigest& d) {
+            if (!d.table_.empty()) return ask(d, d.table_);
             const detail::centroid_list list = d.answering();
-            return ask(detail::reconstruction(list, d.min_, d.max_));
+            return ask(d, detail::reconstruction(list, d.min_, d.max_));
         });
     }
 
@@ -473,7 +474,7 @@ private:
     /// Calls ask(the centroids to be written).
     template <class Ask>
     auto with_outer(const Ask& ask) const {
-        return folded([&](const tdigest& d) {
+        return with_folded([&](const tdigest& d) {
             if (d.centroids_.size() <= d.outer_cells()) return ask(d.centroids_);
             if (d.rounds_ == many_rounds && !d.answers_.empty()) return ask(d.answers_);
             return ask(d.public_size());
@@ -483,43 +484,55 @@ private:
         return with_outer([](const detail::centroid_list& list) { return list; });
     }
 
-    [[nodiscard]] static double quantile_of(const detail::reconstruction& r, double q) noexcept {
-        if (q == 0) return (r.min)();
-        if (q == 1) return (r.max)();
+    [[nodiscard]] double real_count() const noexcept { return static_cast<double>(static_cast<std::int64_t>(count())); }
+
+    /// Of this digest, in which nothing is buffered.
+    template <class Function>
+    [[nodiscard]] double quantile_of(const Function& function, double q) const noexcept {
+        if (q == 0) return min_;
+        if (q == 1) return max_;
         // A hair less: q = k / n must give the k-th of n values also where the product is rounded up.
-        return r.value_at(q * r.count() * (1 - 0x1p-51));
+        return function.value_at(q * real_count() * (1 - 0x1p-51));
     }
 
     void read_centroids(detail::image_reader& image, std::size_t size, bool single) {
-        const auto means = image.take_array<std::uint64_t>(size);
-        const auto weights = image.take_array<std::uint64_t>(single ? 0 : size);
+        const auto* const means = image.take_bytes(size * 8).data();
+        const auto* const weights = image.take_bytes(single ? 0 : size * 8).data();
+        bool ascending = true;
+        bool negative_zero = false;
+        bool counted = true;
+        bool marked = true;
         bool all_single = true;
         double previous = min_;
         std::uint64_t passed = 0;
         centroids_.resize(size);
         for (std::size_t i = 0; i < size; ++i) {
-            const item c{std::bit_cast<double>(means[i]), single ? 1 : weights[i] >> 1,
-                         single || (weights[i] & 1) != 0};
-            image.require(c.mean >= previous && c.mean <= max_, "has means that are not ascending from min to max");
-            image.require(c.mean != 0 || !std::signbit(c.mean), "has a negative zero");
-            image.require(c.weight > 0 && c.weight <= max_count - passed,
-                          "has a weight of 0, or more than 2^53 values");
-            image.require(c.weight > 1 || c.exact, "has a single value that is not marked exact");
-            all_single = all_single && c.weight == 1;
+            const auto bits = detail::load_little_endian<std::uint64_t>(means + 8 * i);
+            const std::uint64_t word = single ? 3 : detail::load_little_endian<std::uint64_t>(weights + 8 * i);
+            const item c{std::bit_cast<double>(bits), word >> 1, (word & 1) != 0};
+            ascending &= c.mean >= previous && c.mean <= max_;
+            negative_zero |= bits == std::uint64_t{1} << 63;
+            counted &= c.weight > 0 && c.weight <= max_count && passed <= max_count - c.weight;
+            marked &= c.weight > 1 || c.exact;
+            all_single &= c.weight == 1;
             centroids_.set(i, c.mean, passed += c.weight, c.exact);
             previous = c.mean;
         }
-        rounds_ = centroids_.all_exact() ? 0 : many_rounds;
+        image.require(ascending, "has means that are not ascending from min to max");
+        image.require(!negative_zero, "has a negative zero");
+        image.require(counted, "has a weight of 0, or more than 2^53 values");
+        image.require(marked, "has a single value that is not marked exact");
         image.require(single || !all_single, "writes out weights that are all 1");
+        rounds_ = centroids_.all_exact() ? 0 : many_rounds;
         measure_room();
     }
 
     double compression_;
     detail::centroid_list centroids_;
     unsigned rounds_ = 0; // of clustering that the centroids went through, up to many_rounds
-    // What answers queries, and the values between its cells: kept by flush(), else made for each query.
+    // What answers queries, and the quantile function over it: kept by flush(), else made for each query.
     detail::centroid_list answers_;
-    std::vector<double> edges_;
+    detail::quantile_table table_;
     std::vector<double> buffer_;
     std::size_t room_ = buffer_limit(); // how far the buffer may fill
     std::vector<item> weighted_;

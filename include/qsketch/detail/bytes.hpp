@@ -31,12 +31,16 @@ public:
 
     template <std::unsigned_integral T>
     void put(std::span<const T> values) {
-        if constexpr (std::endian::native == std::endian::little) {
-            const auto raw = std::as_bytes(values);
-            bytes_.insert(bytes_.end(), raw.begin(), raw.end());
-        } else {
-            for (const T value : values) put(value);
-        }
+        put_each(values.size(), [=](std::size_t i) { return values[i]; });
+    }
+    /// word(0) .. word(count - 1).
+    template <class Word>
+    void put_each(std::size_t count, Word word) {
+        constexpr std::size_t width = sizeof(word(0));
+        const std::size_t at = bytes_.size();
+        bytes_.resize(at + count * width);
+        std::byte* const to = bytes_.data() + at;
+        for (std::size_t i = 0; i < count; ++i) store_little_endian(to + i * width, word(i));
     }
     void put(std::span<const std::byte> raw) { bytes_.insert(bytes_.end(), raw.begin(), raw.end()); }
 

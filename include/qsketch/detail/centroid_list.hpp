@@ -22,6 +22,22 @@ struct weighted_mean {
     }
 };
 
+/// The number of items for which `before` holds, where it holds for a prefix. Three guesses at a time are computed, not
+/// branched upon: fewer of them wait for each other than in halving, and compilers do not make branches of them.
+template <class T, class Before>
+[[nodiscard]] std::size_t end_of_prefix(const T* items, std::size_t size, Before before) noexcept {
+    const T* first = items;
+    const auto holds = [&](std::size_t i) { return before(first[i]) ? std::size_t{1} : std::size_t{0}; };
+    while (size >= 4) {
+        const std::size_t quarter = size / 4;
+        first += quarter * (holds(quarter - 1) + holds(2 * quarter - 1) + holds(3 * quarter - 1));
+        size -= 3 * quarter;
+    }
+    std::size_t last = 0;
+    for (std::size_t i = 0; i < size; ++i) last += holds(i);
+    return static_cast<std::size_t>(first - items) + last;
+}
+
 /// Centroids in ascending order of their means, held as means and cumulative weights: the prefix sums that ranks are
 /// looked up in are the representation itself. The lowest bit of a prefix sum is the `exact` mark of its centroid.
 class centroid_list {
@@ -29,9 +45,11 @@ public:
     [[nodiscard]] std::size_t size() const noexcept { return means_.size(); }
     [[nodiscard]] bool empty() const noexcept { return means_.empty(); }
     [[nodiscard]] std::span<const double> means() const noexcept { return means_; }
+    /// Twice the cumulative weights, plus one where a centroid is exact.
+    [[nodiscard]] std::span<const std::uint64_t> ends() const noexcept { return ends_; }
     [[nodiscard]] double mean(std::size_t i) const noexcept { return means_[i]; }
     [[nodiscard]] bool exact(std::size_t i) const noexcept { return (ends_[i] & 1) != 0; }
-    /// Values before and up to the end of centroid i.
+    /// Values before (also for i = size()), and up to the end of, centroid i.
     [[nodiscard]] std::uint64_t start(std::size_t i) const noexcept { return i == 0 ? 0 : ends_[i - 1] >> 1; }
     [[nodiscard]] std::uint64_t end(std::size_t i) const noexcept { return ends_[i] >> 1; }
     [[nodiscard]] std::uint64_t weight(std::size_t i) const noexcept { return end(i) - start(i); }
@@ -49,11 +67,11 @@ public:
         const auto below = static_cast<std::uint64_t>(static_cast<std::int64_t>(rank));
         const std::uint64_t least = (below + (static_cast<double>(static_cast<std::int64_t>(below)) < rank ? 1 : 0))
                                     << 1;
-        return partition(ends_.size(), [&](std::size_t i) { return ends_[i] < least; });
+        return end_of_prefix(ends_.data(), ends_.size(), [=](std::uint64_t end) { return end < least; });
     }
     /// Number of centroids with means <= x.
     [[nodiscard]] std::size_t up_to(double x) const noexcept {
-        return partition(means_.size(), [&](std::size_t i) { return means_[i] <= x; });
+        return end_of_prefix(means_.data(), means_.size(), [=](double mean) { return mean <= x; });
     }
 
     void append(const weighted_mean& c) {
@@ -84,18 +102,6 @@ public:
     friend bool operator==(const centroid_list&, const centroid_list&) = default;
 
 private:
-    /// The first i in [0, size] for which `before(i)` is false, where it is true for a prefix; without branches.
-    template <class Before>
-    [[nodiscard]] static std::size_t partition(std::size_t size, const Before& before) noexcept {
-        std::size_t first = 0;
-        while (size > 0) {
-            const std::size_t half = (size + 1) / 2;
-            first += half & (std::size_t{0} - static_cast<std::size_t>(before(first + half - 1)));
-            size -= half;
-        }
-        return first;
-    }
-
     std::vector<double> means_;
     std::vector<std::uint64_t> ends_;
 };

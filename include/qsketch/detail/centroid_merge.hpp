@@ -6,7 +6,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
-#include <utility>
 #include <vector>
 
 namespace qsketch::inline v0::detail {
@@ -62,14 +61,20 @@ inline void settle_ties(centroid_list& list) {
     list.resize(size);
 }
 
-/// The centroids of all lists, in an order that is a function of the centroids alone.
-[[nodiscard]] inline centroid_list merged(std::vector<centroid_list> lists) {
+/// The centroids of all lists.
+[[nodiscard]] inline centroid_list pooled(std::span<const centroid_list* const> lists) {
     if (lists.empty()) return {};
-    for (; lists.size() > 1; lists.resize((lists.size() + 1) / 2))
-        for (std::size_t i = 0; i < lists.size(); i += 2)
-            lists[i / 2] = i + 1 < lists.size() ? merged(lists[i], lists[i + 1]) : std::move(lists[i]);
-    settle_ties(lists[0]);
-    return std::move(lists[0]);
+    if (lists.size() == 1) return *lists[0];
+    if (lists.size() == 2) return merged(*lists[0], *lists[1]);
+    const std::size_t half = lists.size() / 2;
+    return merged(pooled(lists.first(half)), pooled(lists.subspan(half)));
+}
+
+/// The same, in an order that is a function of the centroids alone.
+[[nodiscard]] inline centroid_list merged(std::span<const centroid_list* const> lists) {
+    centroid_list list = pooled(lists);
+    settle_ties(list);
+    return list;
 }
 
 } // namespace qsketch::inline v0::detail

@@ -5,10 +5,57 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <cstdint>
 #include <span>
 #include <vector>
 
 namespace qsketch::inline v0::detail {
+
+/// A cell of the quantile function: from rank `start` on, left + rise t (1 + bend (1 - t)) for t in [0, 1], which never
+/// falls, in whatever way it is rounded.
+struct quantile_piece {
+    double start;
+    double left;
+    double rise;
+    double bend; // as a share of the rise: from -1 to 1
+
+    [[nodiscard]] static quantile_piece step(double start, double value) noexcept { return {start, value, 0, 0}; }
+    /// The parabola from left to right with that mean. Where it would fall, an edge gives way.
+    [[nodiscard]] static quantile_piece parabola(double start, double left, double mean, double right) noexcept {
+        const double begin = (std::max)(left, mean - 2 * (right - mean));
+        const double rise = (std::min)(right, mean + 2 * (mean - left)) - begin;
+        const double bend = rise > 0 ? (std::min)((std::max)(6 * ((mean - begin) / rise) - 3, -1.0), 1.0) : 0;
+        return {start, begin, rise, bend};
+    }
+
+    /// The value at a rank up to next.start. Rounding must not lead beyond where the next piece begins.
+    [[nodiscard]] double value_at(double rank, const quantile_piece& next) const noexcept {
+        // From the end where the slope is least: there all terms are positive, and grow together.
+        const double origin = bend > 0 ? 1 : 0;
+        const double t = std::fabs(origin - (rank - start) / (next.start - start));
+        const double flat = std::fabs(bend);
+        return (std::min)(left + rise * std::fabs(origin - t * ((1 - flat) + flat * t)), next.left);
+    }
+    /// The number of values <= x, for x in [left, next.left).
+    [[nodiscard]] double rank_of(double x, const quantile_piece& next) const noexcept {
+        return start + position_of(x) * (next.start - start);
+    }
+    /// The sum of the values from `start` up to a rank.
+    [[nodiscard]] double sum_to(double rank, const quantile_piece& next) const noexcept {
+        const double t = (rank - start) / (next.start - start);
+        return (left + rise * t * ((1 + bend) / 2 - bend * t / 3)) * (rank - start);
+    }
+
+private:
+    [[nodiscard]] double position_of(double x) const noexcept {
+        const double height = (x - left) / rise;
+        if (!(height < 1)) return 1; // also 0 / 0, on a step
+        if (!(height > 0)) return 0;
+        const double slope = 1 + bend;
+        const double root = std::sqrt((std::max)(slope * slope - 4 * bend * height, 0.0));
+        return (std::min)(2 * height / (slope + root), 1.0);
+    }
+};
 
 /// The quantile function that a list of centroids stands for, and its inverse. Neither allocates.
 ///
@@ -20,97 +67,56 @@ namespace qsketch::inline v0::detail {
 /// Departs from them where a neighbour is exact: its outermost value is known, so it counts as a cell of width one.
 class reconstruction {
 public:
-    /// `edges`: as edges() gave them, or nothing, to work them out for each answer.
-    reconstruction(const centroid_list& centroids, double min, double max, std::span<const double> edges = {}) noexcept
-        : centroids_(centroids), min_(min), max_(max), edges_(edges),
+    reconstruction(const centroid_list& centroids, double min, double max) noexcept
+        : centroids_(centroids), min_(min), max_(max),
           // Differences between values near the ends of the double range need room: work on a fraction there.
-          unit_((std::max)(std::fabs(min), std::fabs(max)) < 0x1p900 ? 1.0 : 0x1p-64) {}
-
-    [[nodiscard]] double(min)() const noexcept { return min_; }
-    [[nodiscard]] double(max)() const noexcept { return max_; }
-    [[nodiscard]] double count() const noexcept { return static_cast<double>(centroids_.count()); }
-
-    /// The values between neighbouring centroids.
-    [[nodiscard]] std::vector<double> edges() const {
-        std::vector<double> all(centroids_.size() - 1);
-        for (std::size_t i = 0; i < all.size(); ++i)
-            all[i] = centroids_.exact(i) && centroids_.exact(i + 1) ? 0 : edge(i); // between steps nobody asks
-        return all;
-    }
+          unit_((std::max)(-min, max) < 0x1p900 ? 1.0 : 0x1p-64) {}
 
     /// The value at a rank in (0, count].
     [[nodiscard]] double value_at(double rank) const noexcept {
         const std::size_t i = (std::min)(centroids_.at_rank(rank), centroids_.size() - 1);
         if (centroids_.exact(i)) return centroids_.mean(i);
-        const double x = (rank - static_cast<double>(centroids_.start(i))) / static_cast<double>(centroids_.weight(i));
-        const double value = shape(i).at((std::min)(x, 1.0)) / unit_;
-        const double above = i + 1 == centroids_.size() ? max_ : centroids_.mean(i + 1);
-        return (std::min)((std::max)(value, i == 0 ? min_ : centroids_.mean(i - 1)), above);
+        return (std::min)((std::max)(piece(i).value_at(rank, piece(i + 1)) / unit_, min_), max_);
     }
 
     /// The number of values <= x, for x in [min, max).
     [[nodiscard]] double rank_of(double x) const noexcept {
-        const std::size_t after = centroids_.up_to(x);
-        if (after > 0) {
-            const std::size_t i = after - 1;
-            const double end = static_cast<double>(centroids_.end(i));
-            if (!centroids_.exact(i)) {
-                const parabola p = shape(i);
-                if (x * unit_ < p.right()) return rank_in(i, p, x);
-            }
-            if (after == centroids_.size() || centroids_.exact(after)) return end;
-        } else if (centroids_.exact(0)) {
-            return 0;
-        }
-        const parabola p = shape(after);
-        if (x * unit_ >= p.left()) return rank_in(after, p, x);
-        return static_cast<double>(centroids_.start(after));
+        std::size_t i = centroids_.up_to(x);
+        if (i == centroids_.size() || !(piece(i).left <= x * unit_)) i -= i > 0 ? 1 : 0;
+        return piece(i).rank_of(x * unit_, piece(i + 1));
     }
+
+    /// Calls take(piece) for each, and for one behind the last.
+    template <class Take>
+    void each_piece(const Take& take) const {
+        double left = min_ * unit_;
+        for (std::size_t i = 0; i < centroids_.size(); ++i) {
+            const double right = right_edge(i);
+            take(piece_between(left, i, right));
+            left = right;
+        }
+        take(piece(centroids_.size()));
+    }
+    [[nodiscard]] std::size_t size() const noexcept { return centroids_.size(); }
+    /// Pieces are in the unit of the values, and so can be kept.
+    [[nodiscard]] bool plain() const noexcept { return unit_ == 1; }
 
 private:
-    /// left + t (rise + bend (1 - t)) for t in [0, 1], rising: |bend| <= rise.
-    class parabola {
-    public:
-        parabola(double left, double mean, double right) noexcept : left_(left), rise_(right - left) {
-            bend_ = 6 * (mean - (left + right) / 2);
-            if (bend_ > rise_) { // too full: the left edge gives way
-                left_ = mean - 2 * (right - mean);
-                rise_ = right - left_;
-                bend_ = rise_;
-            } else if (bend_ < -rise_) {
-                rise_ = 3 * (mean - left);
-                bend_ = -rise_;
-            }
-        }
-        [[nodiscard]] double left() const noexcept { return left_; }
-        [[nodiscard]] double right() const noexcept { return left_ + rise_; }
-        [[nodiscard]] double at(double t) const noexcept { return left_ + t * (rise_ + bend_ * (1 - t)); }
-        [[nodiscard]] double inverse(double x) const noexcept {
-            // In shares of the rise, whose squares neither overflow nor vanish.
-            const double height = (x - left_) / rise_;
-            if (!(height > 0)) return 0;
-            const double bend = bend_ / rise_;
-            const double slope = 1 + bend;
-            const double root = std::sqrt((std::max)(slope * slope - 4 * bend * height, 0.0));
-            return (std::min)(2 * height / (slope + root), 1.0);
-        }
-
-    private:
-        double left_;
-        double rise_;
-        double bend_;
-    };
-
-    [[nodiscard]] double rank_in(std::size_t i, const parabola& p, double x) const noexcept {
-        return static_cast<double>(centroids_.start(i)) +
-               p.inverse(x * unit_) * static_cast<double>(centroids_.weight(i));
+    [[nodiscard]] double start(std::size_t i) const noexcept {
+        return static_cast<double>(static_cast<std::int64_t>(centroids_.start(i)));
+    }
+    [[nodiscard]] double width(std::size_t i) const noexcept {
+        return static_cast<double>(static_cast<std::int64_t>(centroids_.weight(i)));
     }
 
-    [[nodiscard]] parabola shape(std::size_t i) const noexcept {
+    [[nodiscard]] quantile_piece piece(std::size_t i) const noexcept {
+        if (i == centroids_.size()) return quantile_piece::step(start(i), max_ * unit_);
+        return piece_between(i == 0 ? min_ * unit_ : right_edge(i - 1), i, right_edge(i));
+    }
+    [[nodiscard]] quantile_piece piece_between(double left, std::size_t i, double right) const noexcept {
         const double mean = centroids_.mean(i) * unit_;
-        const double left = i == 0 ? min_ * unit_ : edge_at(i - 1);
-        const double right = i + 1 == centroids_.size() ? max_ * unit_ : edge_at(i);
-        return {left, mean, right};
+        return centroids_.exact(i) ? quantile_piece::step(start(i), mean)
+                                   : quantile_piece::parabola(start(i), left, mean, right);
     }
 
     struct cell {
@@ -118,18 +124,18 @@ private:
         double width;
     };
 
-    [[nodiscard]] cell at(std::size_t i) const noexcept {
-        return {centroids_.mean(i) * unit_, centroids_.exact(i) ? 1.0 : static_cast<double>(centroids_.weight(i))};
+    [[nodiscard]] cell cell_at(std::size_t i) const noexcept {
+        return {centroids_.mean(i) * unit_, centroids_.exact(i) ? 1.0 : width(i)};
     }
 
-    [[nodiscard]] double edge_at(std::size_t i) const noexcept { return edges_.empty() ? edge(i) : edges_[i]; }
-
-    /// The value between centroids i and i + 1. Beyond the ends lie the extremes, each a cell of width one.
-    [[nodiscard]] double edge(std::size_t i) const noexcept {
-        const cell b = at(i);
-        const cell c = at(i + 1);
-        const cell a = i == 0 ? cell{min_ * unit_, 1.0} : at(i - 1);
-        const cell d = i + 2 == centroids_.size() ? cell{max_ * unit_, 1.0} : at(i + 2);
+    /// The value between cells i and i + 1, or behind the last. Beyond the ends lie the extremes, each a cell of width
+    /// one.
+    [[nodiscard]] double right_edge(std::size_t i) const noexcept {
+        if (i + 1 == centroids_.size()) return max_ * unit_;
+        const cell b = cell_at(i);
+        const cell c = cell_at(i + 1);
+        const cell a = i == 0 ? cell{min_ * unit_, 1.0} : cell_at(i - 1);
+        const cell d = i + 2 == centroids_.size() ? cell{max_ * unit_, 1.0} : cell_at(i + 2);
         const double step = c.mean - b.mean;
         const double inner = b.width + c.width;
         const double near_b = (a.width + b.width) / (b.width + inner);
@@ -154,8 +160,52 @@ private:
     const centroid_list& centroids_;
     double min_;
     double max_;
-    std::span<const double> edges_;
     double unit_;
+};
+
+/// The same, prepared: answers without working out any piece.
+class quantile_table {
+public:
+    /// Stays empty where pieces cannot be kept.
+    void prepare(const reconstruction& r) {
+        if (!r.plain()) return;
+        const std::size_t rows = r.size() + 1;
+        columns_.resize(4 * rows);
+        std::size_t i = 0;
+        r.each_piece([&](const quantile_piece& p) {
+            columns_[i] = p.start;
+            columns_[rows + i] = p.left;
+            columns_[2 * rows + i] = p.rise;
+            columns_[3 * rows + i] = p.bend;
+            ++i;
+        });
+    }
+    void clear() noexcept { columns_.clear(); }
+    [[nodiscard]] bool empty() const noexcept { return columns_.empty(); }
+
+    [[nodiscard]] double value_at(double rank) const noexcept {
+        const std::size_t i = row(0, [=](double start) { return start < rank; });
+        return piece(i).value_at(rank, piece(i + 1));
+    }
+    [[nodiscard]] double rank_of(double x) const noexcept {
+        const std::size_t i = row(1, [=](double left) { return left <= x; });
+        return piece(i).rank_of(x, piece(i + 1));
+    }
+    [[nodiscard]] std::size_t memory_bytes() const noexcept { return columns_.capacity() * sizeof(double); }
+
+private:
+    [[nodiscard]] std::size_t rows() const noexcept { return columns_.size() / 4; }
+    [[nodiscard]] quantile_piece piece(std::size_t i) const noexcept {
+        const double* const at = columns_.data() + i;
+        return {at[0], at[rows()], at[2 * rows()], at[3 * rows()]};
+    }
+    /// The last but the one behind the end that satisfies `before`; the first if none does.
+    template <class Before>
+    [[nodiscard]] std::size_t row(std::size_t column, const Before& before) const noexcept {
+        return end_of_prefix(columns_.data() + column * rows() + 1, rows() - 2, before);
+    }
+
+    std::vector<double> columns_; // start, left, rise, bend
 };
 
 } // namespace qsketch::inline v0::detail
