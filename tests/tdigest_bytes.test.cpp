@@ -143,12 +143,18 @@ TEST_CASE("a forged image is read only if it is what serialize could have writte
     check_refused([](content& c) { std::swap(c.min, c.max); });
     check_refused([](content& c) { std::swap(c.centroids[0], c.centroids[1]); });
 
-
     check_refused([](content& c) { c.centroids[1].weight = 0; });
-    check_refused([](content& c) { c.centroids[1].weight = 1; }); // one value, not exact
+    check_refused([](content& c) { // one value, not exact
+        c.centroids[1].weight = 1;
+        c.centroids[2].weight = 2;
+    });
     check_refused([](content& c) { c.centroids[1].weight = tdigest<>::max_count; });
     check_refused([](content& c) { c.centroids[1].weight = ~std::uint64_t{0} >> 1; });
     check_refused([](content& c) { c.centroids[1] = {4, 1, true}; }); // all weights 1, written out
+    check_refused([](content& c) {                                    // one value between another minimum and maximum
+        c.centroids = {{4, 1, true}};
+        c.options[1] = 1;
+    });
     check_refused([](content& c) { c.options[0] = 1; });
     check_refused([](content& c) { c.options[1] = 2; });
     check_refused([](content& c) { c.options[2] = 1; });

@@ -44,6 +44,7 @@ concept quantile_sketch = mergeable_sketch<Sketch> && requires(Sketch s, const S
     s.add(std::span<const double>{});
     { c.quantile(x) } -> std::same_as<double>;
     { c.cdf(x) } -> std::same_as<double>;
+    { c.trimmed_mean(x, x) } -> std::same_as<double>;
     { c.count() }
     noexcept->std::same_as<std::uint64_t>;
 };

@@ -7,6 +7,7 @@
 #include <qsketch/detail/finite.hpp>
 #include <qsketch/detail/image.hpp>
 #include <qsketch/detail/reconstruction.hpp>
+#include <qsketch/detail/share.hpp>
 #include <qsketch/detail/unfolding.hpp>
 #include <qsketch/error.hpp>
 #include <qsketch/scale.hpp>
@@ -213,6 +214,22 @@ public:
             if (x < d.min_) return 0;
             if (x >= d.max_) return 1;
             return function.rank_of(x) / d.real_count();
+        });
+    }
+
+    /// The mean of the values between the quantiles low and high, of which there are (high - low) * count(): a value
+    /// at the edge counts in part. Between 0 and 1 it is the mean of all. NaN if empty(). O(c).
+    /// Throws std::invalid_argument unless 0 <= low < high <= 1.
+    /// Errors, as measured and asserted: trimmed_mean.test.cpp.
+    [[nodiscard]] double trimmed_mean(double low, double high) const {
+        detail::require_share("tdigest", low, high);
+        if (empty()) return detail::not_a_number();
+        return with_folded([&](const tdigest& d) {
+            const auto mean_of = [&](const detail::centroid_list& list) {
+                return detail::reconstruction(list, d.min_, d.max_)
+                    .mean_between(low * d.real_count(), high * d.real_count());
+            };
+            return d.answers_.empty() ? mean_of(d.answering()) : mean_of(d.answers_);
         });
     }
 
@@ -523,6 +540,7 @@ private:
         image.require(counted, "has a weight of 0, or more than 2^53 values");
         image.require(marked, "has a single value that is not marked exact");
         image.require(single || !all_single, "writes out weights that are all 1");
+        image.require(passed > 1 || min_ == max_, "has one value, but another minimum than maximum");
         rounds_ = centroids_.all_exact() ? 0 : many_rounds;
         measure_room();
     }

@@ -63,6 +63,18 @@ public:
         return static_cast<double>(below) / static_cast<double>(values_.size());
     }
 
+    /// The mean of the values between two ranks, those at the edges in part.
+    [[nodiscard]] double trimmed_mean(double low, double high) const {
+        if (!(low >= 0 && low < high && high <= 1)) throw std::invalid_argument("exact_quantiles: not a range");
+        if (values_.empty()) return std::numeric_limits<double>::quiet_NaN();
+        const auto n = static_cast<double>(values_.size());
+        double sum = 0;
+        for (auto i = static_cast<std::size_t>(low * n); i < values_.size() && static_cast<double>(i) < high * n; ++i)
+            sum += values_[i] *
+                   ((std::min)(static_cast<double>(i + 1), high * n) - (std::max)(static_cast<double>(i), low * n));
+        return sum / (high * n - low * n);
+    }
+
     [[nodiscard]] std::size_t memory_bytes() const noexcept {
         return sizeof *this + values_.capacity() * sizeof(double);
     }

@@ -40,10 +40,11 @@ struct quantile_piece {
     [[nodiscard]] double rank_of(double x, const quantile_piece& next) const noexcept {
         return start + position_of(x) * (next.start - start);
     }
-    /// The sum of the values from `start` up to a rank.
-    [[nodiscard]] double sum_to(double rank, const quantile_piece& next) const noexcept {
-        const double t = (rank - start) / (next.start - start);
-        return (left + rise * t * ((1 + bend) / 2 - bend * t / 3)) * (rank - start);
+    /// The sum of the values between two ranks from start to next.start.
+    [[nodiscard]] double sum_between(double from, double to, const quantile_piece& next) const noexcept {
+        const double a = (from - start) / (next.start - start);
+        const double b = (to - start) / (next.start - start);
+        return (to - from) * (left + rise * ((1 + bend) * (a + b) / 2 - bend * (a * a + a * b + b * b) / 3));
     }
 
 private:
@@ -84,6 +85,20 @@ public:
         std::size_t i = centroids_.up_to(x);
         if (i == centroids_.size() || !(piece(i).left <= x * unit_)) i -= i > 0 ? 1 : 0;
         return piece(i).rank_of(x * unit_, piece(i + 1));
+    }
+
+    /// The average of the values between two ranks, from < to.
+    [[nodiscard]] double mean_between(double from, double to) const noexcept {
+        double sum = 0;
+        for (std::size_t i = centroids_.at_rank(from); i < centroids_.size() && start(i) < to; ++i) {
+            const quantile_piece p = piece(i);
+            const quantile_piece next = piece(i + 1);
+            if (from <= p.start && next.start <= to)
+                sum += centroids_.mean(i) * unit_ * width(i);
+            else
+                sum += p.sum_between((std::max)(from, p.start), (std::min)(to, next.start), next);
+        }
+        return (std::min)((std::max)(sum / (to - from) / unit_, min_), max_);
     }
 
     /// Calls take(piece) for each, and for one behind the last.
