@@ -44,14 +44,21 @@ namespace qsketch::inline v0::detail {
 /// them came first.
 inline void settle_ties(centroid_list& list) {
     const auto means = list.means();
-    if (std::adjacent_find(means.begin(), means.end()) == means.end()) return;
+    const auto first = std::adjacent_find(means.begin(), means.end());
+    if (first == means.end()) return;
     std::vector<weighted_mean> tied;
-    std::size_t size = 0;
-    std::uint64_t passed = 0;
-    for (std::size_t begin = 0, end = 0; begin < list.size(); begin = end) {
-        tied.clear();
-        do tied.push_back(list.at(end++));
+    auto size = static_cast<std::size_t>(first - means.begin());
+    for (std::size_t begin = size, end = begin; begin < list.size(); begin = end) {
+        bool exact = true;
+        do exact &= list.exact(end++);
         while (end < list.size() && list.mean(end) == list.mean(begin));
+        if (exact || end - begin == 1) {
+            list.set(size++, list.mean(begin), list.end(end - 1), exact);
+            continue;
+        }
+        tied.clear();
+        std::uint64_t passed = list.start(begin);
+        for (std::size_t i = begin; i < end; ++i) tied.push_back(list.at(i));
         std::sort(tied.begin(), tied.end()); // the exact ones first
         for (std::size_t i = 0; i < tied.size(); ++i) {
             if (i > 0 && tied[i].exact) --size;

@@ -105,10 +105,13 @@ public:
     template <class Take>
     void each_piece(const Take& take) const {
         double left = min_ * unit_;
+        double slope = slope_at(0);
         for (std::size_t i = 0; i < centroids_.size(); ++i) {
-            const double right = right_edge(i);
+            const double next_slope = slope_at(i + 1);
+            const double right = right_edge(i, slope, next_slope);
             take(piece_between(left, i, right));
             left = right;
+            slope = next_slope;
         }
         take(piece(centroids_.size()));
     }
@@ -139,37 +142,45 @@ private:
         double width;
     };
 
+    /// Beyond the ends lie the extremes, each a cell of width one.
     [[nodiscard]] cell cell_at(std::size_t i) const noexcept {
+        if (i >= centroids_.size()) return {(i == centroids_.size() ? max_ : min_) * unit_, 1.0};
         return {centroids_.mean(i) * unit_, centroids_.exact(i) ? 1.0 : width(i)};
     }
 
-    /// The value between cells i and i + 1, or behind the last. Beyond the ends lie the extremes, each a cell of width
-    /// one.
-    [[nodiscard]] double right_edge(std::size_t i) const noexcept {
-        if (i + 1 == centroids_.size()) return max_ * unit_;
+    /// The average slope over cell i, times its width; never steeper than its neighbours allow. 0 behind the last.
+    [[nodiscard]] double slope_at(std::size_t i) const noexcept {
+        if (i >= centroids_.size()) return 0;
+        const cell a = cell_at(i - 1);
         const cell b = cell_at(i);
         const cell c = cell_at(i + 1);
-        const cell a = i == 0 ? cell{min_ * unit_, 1.0} : cell_at(i - 1);
-        const cell d = i + 2 == centroids_.size() ? cell{max_ * unit_, 1.0} : cell_at(i + 2);
-        const double step = c.mean - b.mean;
-        const double inner = b.width + c.width;
-        const double near_b = (a.width + b.width) / (b.width + inner);
-        const double near_c = (c.width + d.width) / (c.width + inner);
-        const double value = b.mean + b.width / inner * step +
-                             (2 * c.width * b.width / inner * (near_b - near_c) * step -
-                              b.width * near_b * slope(b, c, d) + c.width * near_c * slope(a, b, c)) /
-                                 (a.width + inner + d.width);
-        return (std::min)((std::max)(value, b.mean), c.mean);
-    }
-
-    /// The average slope over the middle cell, times its width; never steeper than its neighbours allow.
-    [[nodiscard]] static double slope(const cell& a, const cell& b, const cell& c) noexcept {
         const double before = b.mean - a.mean;
         const double behind = c.mean - b.mean;
         const double s = b.width / (a.width + b.width + c.width) *
                          ((2 * a.width + b.width) / (b.width + c.width) * behind +
                           (b.width + 2 * c.width) / (a.width + b.width) * before);
         return (std::min)(s, 2 * (std::min)(before, behind));
+    }
+
+    [[nodiscard]] double right_edge(std::size_t i) const noexcept {
+        return right_edge(i, slope_at(i), slope_at(i + 1));
+    }
+    /// The value between cells i and i + 1, of these slopes, or behind the last.
+    [[nodiscard]] double right_edge(std::size_t i, double slope, double next_slope) const noexcept {
+        if (i + 1 == centroids_.size()) return max_ * unit_;
+        const cell a = cell_at(i - 1);
+        const cell b = cell_at(i);
+        const cell c = cell_at(i + 1);
+        const cell d = cell_at(i + 2);
+        const double step = c.mean - b.mean;
+        const double inner = b.width + c.width;
+        const double near_b = (a.width + b.width) / (b.width + inner);
+        const double near_c = (c.width + d.width) / (c.width + inner);
+        const double value = b.mean + b.width / inner * step +
+                             (2 * c.width * b.width / inner * (near_b - near_c) * step - b.width * near_b * next_slope +
+                              c.width * near_c * slope) /
+                                 (a.width + inner + d.width);
+        return (std::min)((std::max)(value, b.mean), c.mean);
     }
 
     const centroid_list& centroids_;
