@@ -99,7 +99,7 @@ public:
     /// Throws std::bad_alloc while sparse, and nothing changes.
     void add_hash(std::uint64_t hash) {
         if (hash > reach_) return;
-        if (hash <= rare_)
+        if (hash <= rare_) [[unlikely]]
             add_rare(hash);
         else
             raise(registers_.data(), index_mask(), hash);
