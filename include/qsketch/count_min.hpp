@@ -389,10 +389,11 @@ private:
         Counter* const cells = cells_.data();
         with_depth(dimensions_.depth, [=](auto depth) {
             if constexpr (std::same_as<Policy, plain>) {
-                for_rows(depth, [=](std::uint32_t row) {
-                    Counter& cell = cells[std::size_t{row} * width + detail::count_min_column(hash, row, width)];
+                Counter* own = cells;
+                for (std::uint32_t row = 0; row < depth; ++row, own += width) { // a loop: slower unrolled
+                    Counter& cell = own[detail::count_min_column(hash, row, width)];
                     cell = sum<Saturate>(cell, n);
-                });
+                }
             } else {
                 std::array<std::size_t, max_depth> places;
                 Counter least = full;
