@@ -124,8 +124,9 @@ private:
     /// In four parts, since the next of the same byte would have to wait for the one before.
     [[nodiscard]] static counts_of_bytes histogram_of(std::span<const std::uint8_t> bytes) noexcept {
         std::array<counts_of_bytes, 4> parts{};
-        for (std::size_t i = 0; i < bytes.size(); i += 4) { // there are at least 16, and a power of two
-            ++parts[0][bytes[i]]; // no loop, as GCC would not unroll it at -O2
+        // There are at least 16, and a power of two. GCC would not unroll a loop over the parts at -O2.
+        for (std::size_t i = 0; i < bytes.size(); i += 4) {
+            ++parts[0][bytes[i]];
             ++parts[1][bytes[i + 1]];
             ++parts[2][bytes[i + 2]];
             ++parts[3][bytes[i + 3]];
