@@ -130,7 +130,7 @@ public:
         std::printf("%-58s %8s %8s %8s\n", "ns per key: median, least; ratio to hash + 4 increments", "median", "least",
                     "ratio");
         for (const std::string& name : rows()) {
-            if (times_.find(name) == times_.end()) continue;
+            if (times_[name].empty()) continue;
             std::printf("%-58s %8.2f", name.c_str(), median(name));
             std::printf(" %8.2f", times_[name].front());
             if (least > 0) std::printf(" %8.2f", median(name) / least);

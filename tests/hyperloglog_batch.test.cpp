@@ -142,22 +142,23 @@ TEST_CASE("the least hash that can change a register does, the next larger one d
 
 TEST_CASE("vectors of bytes compute what single bytes do") {
     support::random_bits random(2);
-    for (std::size_t size = 1; size < 200; ++size) {
-        std::vector<std::uint8_t> to(size);
+    for (std::size_t size = 1; size < 600; ++size) {
+        const std::size_t before = random.below(64); // however it is aligned
+        std::vector<std::uint8_t> to(before + size);
         std::vector<std::uint8_t> from(size);
         for (auto& value : to) value = static_cast<std::uint8_t>(random() >> random.below(8) & 0xff);
         for (auto& value : from) value = static_cast<std::uint8_t>(random());
         auto expected = to;
-        for (std::size_t i = 0; i < size; ++i) expected[i] = std::max(to[i], from[i]);
+        for (std::size_t i = 0; i < size; ++i) expected[before + i] = std::max(to[before + i], from[i]);
         auto portable = to;
-        qsketch::detail::raise_bytes<single_byte>(portable, from);
+        qsketch::detail::raise_bytes<single_byte>(std::span(portable).subspan(before), from);
         CHECK(portable == expected);
         for (const auto range :
              {qsketch::detail::range_of<byte_vector>(to), qsketch::detail::range_of<single_byte>(to)}) {
             CHECK(range.least == *std::min_element(to.begin(), to.end()));
             CHECK(range.largest == *std::max_element(to.begin(), to.end()));
         }
-        qsketch::detail::raise_bytes<byte_vector>(to, from);
+        qsketch::detail::raise_bytes<byte_vector>(std::span(to).subspan(before), from);
         CHECK(to == expected);
     }
 }

@@ -1,10 +1,11 @@
-// Rank errors by serialized size, qsketch beside Apache DataSketches: a million lognormal values, twenty seeds.
-// Prints a table, which bench/plot draws.
+// Rank errors by serialized size, qsketch beside others: a million lognormal values, twenty seeds. Prints a table,
+// which bench/plot draws.
+
+#include "digests.hpp"
 
 #include <qsketch/tdigest.hpp>
 
 #include <DataSketches/kll_sketch.hpp>
-#include <DataSketches/tdigest.hpp>
 
 #include "support/distributions.hpp"
 
@@ -15,6 +16,7 @@
 #include <cstdio>
 #include <span>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -48,11 +50,13 @@ struct row {
 
 int main() {
     constexpr std::array<double, 5> compressions{25, 50, 100, 200, 400};
-    constexpr std::array<std::uint16_t, 5> their_k{50, 100, 200, 400, 800};
+    constexpr std::array<int, 5> their_sizes{50, 100, 200, 400, 800};
     std::vector<row> rows;
     for (const double c : compressions) rows.push_back({"qsketch tdigest " + std::to_string(static_cast<int>(c))});
-    for (const auto k : their_k) rows.push_back({"DataSketches tdigest " + std::to_string(k)});
-    for (const auto k : their_k) rows.push_back({"DataSketches KLL " + std::to_string(k)});
+    rivals::for_each_digest(100, [&](const auto& digest) {
+        for (const int size : their_sizes) rows.push_back({digest.full_name + (" " + std::to_string(size))});
+    });
+    for (const int size : their_sizes) rows.push_back({"DataSketches KLL " + std::to_string(size)});
 
     for (std::uint64_t seed = 1; seed <= seeds; ++seed) {
         const auto values = support::values_of(support::distributions[3], 1'000'000, seed);
@@ -67,14 +71,17 @@ int main() {
             rows[at].bytes = image.size();
             rows[at++].note(sorted, [&](double q) { return read.quantile(q); });
         }
-        for (const auto k : their_k) {
-            datasketches::tdigest<double> sketch(k);
-            for (const double x : values) sketch.update(x);
-            rows[at].bytes = sketch.serialize().size();
-            rows[at++].note(sorted, [&](double q) { return sketch.get_quantile(q); });
-        }
-        for (const auto k : their_k) {
-            datasketches::kll_sketch<double> sketch(k);
+        rivals::for_each_digest(100, [&](const auto& any) {
+            for (const int size : their_sizes) {
+                std::remove_cvref_t<decltype(any)> digest(size);
+                digest.add(values);
+                digest.flush();
+                rows[at].bytes = digest.bytes();
+                rows[at++].note(sorted, [&](double q) { return digest.quantile(q); });
+            }
+        });
+        for (const int size : their_sizes) {
+            datasketches::kll_sketch<double> sketch(static_cast<std::uint16_t>(size));
             for (const double x : values) sketch.update(x);
             rows[at].bytes = sketch.serialize().size();
             rows[at++].note(sorted, [&](double q) { return sketch.get_quantile(q); });

@@ -1,5 +1,7 @@
-// qsketch beside Apache DataSketches, doing the same work on the same input in the same process, in turns. A row's name
-// is `operation | who`; bench/report prints the rows of an operation next to each other.
+// qsketch beside others, doing the same work on the same input in the same process, in turns. A row's name is
+// `operation | who`; bench/report prints the rows of an operation next to each other.
+
+#include "digests.hpp"
 
 #include <qsketch/qsketch.hpp>
 
@@ -7,7 +9,6 @@
 #include <DataSketches/frequent_items_sketch.hpp>
 #include <DataSketches/hll.hpp>
 #include <DataSketches/kll_sketch.hpp>
-#include <DataSketches/tdigest.hpp>
 
 #include <benchmark/benchmark.h>
 
@@ -21,6 +22,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -41,23 +43,53 @@ void add_row(const std::string& operation, const std::string& who, std::size_t s
     });
 }
 
-template <class Sketch>
-Sketch theirs_of(Sketch sketch, const std::vector<double>& values) {
-    for (const double x : values) sketch.update(x);
-    return sketch;
+/// A digest of qsketch behind the interface of the others.
+class our_digest : public qsketch::tdigest<> {
+public:
+    static constexpr const char* name = ours;
+};
+
+template <class Digest>
+Digest filled(Digest digest, std::span<const double> values) {
+    digest.add(values);
+    digest.flush();
+    return digest;
+}
+
+/// `who` is the name of a digest with its size.
+template <class Digest>
+void digest_rows(const std::string& operation, const std::string& who, const Digest& empty,
+                 const std::shared_ptr<const std::vector<double>>& values) {
+    add_row(operation, who, stream_size, [values, empty] {
+        auto digest = empty;
+        digest.add(std::span<const double>(*values));
+        benchmark::DoNotOptimize(digest);
+    });
+    const auto a = filled(empty, std::span(*values).first(stream_size / 2));
+    const auto b = filled(empty, std::span(*values).last(stream_size / 2));
+    std::vector<double> qs(1024);
+    for (std::size_t i = 0; i < qs.size(); ++i) qs[i] = (static_cast<double>(i * 397 % qs.size()) + 0.5) / 1024;
+    add_row("t-digest quantile", Digest::name, qs.size(), [a, qs] {
+        for (const double q : qs) benchmark::DoNotOptimize(a.quantile(q));
+    });
+    auto xs = qs;
+    for (double& x : xs) x = a.quantile(x);
+    add_row("t-digest cdf", Digest::name, xs.size(), [a, xs] {
+        for (const double x : xs) benchmark::DoNotOptimize(a.cdf(x));
+    });
+    add_row("t-digest copy, merge, flush", Digest::name, 1, [a, b] {
+        auto merged = a;
+        merged.merge(b);
+        merged.flush();
+        benchmark::DoNotOptimize(merged);
+    });
 }
 
 void quantile_rows() {
-    using their_digest = datasketches::tdigest<double>;
-    using their_kll = datasketches::kll_sketch<double>;
     const auto values =
         std::make_shared<const std::vector<double>>(support::values_of(support::distributions[3], stream_size, 1));
     const std::string add = "add to a quantile sketch, lognormal";
-    add_row(add, "qsketch tdigest, batch", stream_size, [values] {
-        qsketch::tdigest<> sketch;
-        sketch.add(std::span<const double>(*values));
-        benchmark::DoNotOptimize(sketch.count());
-    });
+    digest_rows(add, "qsketch tdigest, batch", our_digest(), values);
     add_row(add, "qsketch tdigest", stream_size, [values] {
         qsketch::tdigest<> sketch;
         for (const double x : *values) sketch.add(x);
@@ -68,10 +100,13 @@ void quantile_rows() {
         sketch.add(std::span<const double>(*values));
         benchmark::DoNotOptimize(sketch.count());
     });
-    add_row(add, "DataSketches tdigest 100", stream_size,
-            [values] { benchmark::DoNotOptimize(theirs_of(their_digest(100), *values).get_total_weight()); });
-    add_row(add, "DataSketches KLL 200", stream_size,
-            [values] { benchmark::DoNotOptimize(theirs_of(their_kll(200), *values).get_n()); });
+    rivals::for_each_digest(
+        100, [&](const auto& empty) { digest_rows(add, empty.full_name + std::string(" 100"), empty, values); });
+    add_row(add, "DataSketches KLL 200", stream_size, [values] {
+        datasketches::kll_sketch<double> sketch(200);
+        for (const double x : *values) sketch.update(x);
+        benchmark::DoNotOptimize(sketch.get_n());
+    });
     add_row(add, "std::sort of blocks of 4096", stream_size, [values, block = std::vector<double>(4096)]() mutable {
         for (std::size_t from = 0; from < stream_size; from += block.size()) {
             std::copy_n(values->begin() + static_cast<std::ptrdiff_t>(from), block.size(), block.begin());
@@ -80,55 +115,16 @@ void quantile_rows() {
         }
     });
 
-    qsketch::tdigest<> our_a;
-    qsketch::tdigest<> our_b;
-    our_a.add(std::span<const double>(*values).first(stream_size / 2));
-    our_b.add(std::span<const double>(*values).last(stream_size / 2));
-    our_a.flush();
-    our_b.flush();
-    const auto half = static_cast<std::ptrdiff_t>(stream_size / 2);
-    auto their_a = theirs_of(their_digest(100), std::vector(values->begin(), values->begin() + half));
-    auto their_b = theirs_of(their_digest(100), std::vector(values->begin() + half, values->end()));
-    their_a.compress();
-    their_b.compress();
-
-    const std::string quantile = "t-digest quantile";
-    std::vector<double> qs(1024);
-    for (std::size_t i = 0; i < qs.size(); ++i) qs[i] = (static_cast<double>(i * 397 % qs.size()) + 0.5) / 1024;
-    add_row(quantile, ours, qs.size(), [our_a, qs] {
-        for (const double q : qs) benchmark::DoNotOptimize(our_a.quantile(q));
-    });
-    add_row(quantile, theirs, qs.size(), [their_a, qs] {
-        for (const double q : qs) benchmark::DoNotOptimize(their_a.get_quantile(q));
-    });
-    std::vector<double> xs(qs.size());
-    our_a.quantiles(qs, xs);
-    add_row("t-digest cdf", ours, xs.size(), [our_a, xs] {
-        for (const double x : xs) benchmark::DoNotOptimize(our_a.cdf(x));
-    });
-    add_row("t-digest cdf", theirs, xs.size(), [their_a, xs] {
-        for (const double x : xs) benchmark::DoNotOptimize(their_a.get_rank(x));
-    });
-    add_row("t-digest copy, merge, flush", ours, 1, [our_a, our_b] {
-        auto merged = our_a;
-        merged.merge(our_b);
-        merged.flush();
-        benchmark::DoNotOptimize(merged.count());
-    });
-    add_row("t-digest copy, merge, flush", theirs, 1, [their_a, their_b] {
-        auto merged = their_a;
-        merged.merge(their_b);
-        merged.compress();
-        benchmark::DoNotOptimize(merged.get_total_weight());
-    });
-    const auto our_image = our_a.serialize();
-    const auto their_image = their_a.serialize();
-    add_row("t-digest serialize", ours, 1, [our_a] { benchmark::DoNotOptimize(our_a.serialize()); });
-    add_row("t-digest serialize", theirs, 1, [their_a] { benchmark::DoNotOptimize(their_a.serialize()); });
+    const auto our = filled(our_digest(), *values);
+    const auto their = filled(rivals::datasketches_digest(100), *values);
+    const auto our_image = our.serialize();
+    const auto their_image = their.get().serialize();
+    add_row("t-digest serialize", ours, 1, [our] { benchmark::DoNotOptimize(our.serialize()); });
+    add_row("t-digest serialize", theirs, 1, [their] { benchmark::DoNotOptimize(their.get().serialize()); });
     add_row("t-digest deserialize", ours, 1,
             [our_image] { benchmark::DoNotOptimize(qsketch::tdigest<>::deserialize(our_image)); });
     add_row("t-digest deserialize", theirs, 1, [their_image] {
-        benchmark::DoNotOptimize(their_digest::deserialize(their_image.data(), their_image.size()));
+        benchmark::DoNotOptimize(datasketches::tdigest<double>::deserialize(their_image.data(), their_image.size()));
     });
 }
 
@@ -169,6 +165,23 @@ void distinct_rows(std::uint8_t precision) {
         });
         each("DataSketches HLL_8", [=](auto some) { return fill_theirs(some).get_lg_config_k(); });
     }
+
+    // As many as fit the cache, so that it is not the reading of them that is measured.
+    constexpr std::size_t texts = 20'000;
+    const auto bytes = std::make_shared<std::string>(16 * texts, ' ');
+    for (char& byte : *bytes) byte = static_cast<char>(random());
+    const auto text = [bytes](std::size_t i) { return std::string_view(*bytes).substr(16 * i, 16); };
+    const std::string add_texts = "add 20000 strings of 16 bytes" + p;
+    add_row(add_texts, "qsketch hyperloglog", texts, [=] {
+        qsketch::hyperloglog<std::string_view> sketch(precision);
+        for (std::size_t i = 0; i < texts; ++i) sketch.add(text(i));
+        benchmark::DoNotOptimize(sketch);
+    });
+    add_row(add_texts, "DataSketches HLL_8", texts, [=] {
+        their_hll sketch(precision, datasketches::HLL_8);
+        for (std::size_t i = 0; i < texts; ++i) sketch.update(text(i).data(), 16);
+        benchmark::DoNotOptimize(sketch);
+    });
 
     const auto some = std::span(*keys).first(stream_size / 2);
     const auto others = std::span(*keys).last(stream_size / 2);

@@ -35,7 +35,7 @@ struct conservative {};
 
 namespace qsketch::inline v0::detail {
 
-/// The column of a key in a row, and the only place that derives one: two hashes make all rows (Kirsch and
+/// The column of a key in a row from r, and the only place that derives one: two hashes make all rows (Kirsch and
 /// Mitzenmacher, "Less hashing, same performance", 2006), and a multiplication takes the place of the modulo (Lemire,
 /// "Fast random integer generation in an interval", 2019), so any width will do. With hash = high:low, 32 bits each,
 /// and all but the last line mod 2^32,
@@ -48,16 +48,19 @@ namespace qsketch::inline v0::detail {
 /// row: a floor under the chance of an error, however deep the table.
 /// Test: count_min_rows.test.cpp pins columns, which may not change within an image version, and holds the chance that
 /// two keys meet in several rows against that of independent rows.
-[[nodiscard]] constexpr std::uint32_t count_min_column(std::uint32_t low, std::uint32_t high, std::uint32_t row,
-                                                       std::uint32_t width) noexcept {
-    std::uint32_t r = low + row * (high | 1);
+[[nodiscard]] constexpr std::uint32_t count_min_column(std::uint32_t r, std::uint32_t width) noexcept {
     r = (r ^ (r >> 15)) * 0x2c1b3c6d;
     return static_cast<std::uint32_t>((std::uint64_t{r} * width) >> 32);
 }
 
+/// How far r goes from row to row.
+[[nodiscard]] constexpr std::uint32_t count_min_step(std::uint64_t hash) noexcept {
+    return static_cast<std::uint32_t>(hash >> 32) | 1;
+}
+
 [[nodiscard]] constexpr std::uint32_t count_min_column(std::uint64_t hash, std::uint32_t row,
                                                        std::uint32_t width) noexcept {
-    return count_min_column(static_cast<std::uint32_t>(hash), static_cast<std::uint32_t>(hash >> 32), row, width);
+    return count_min_column(static_cast<std::uint32_t>(hash) + row * count_min_step(hash), width);
 }
 
 /// std::min and std::max without a branch: which row has the smallest counter cannot be predicted, and compilers do
@@ -191,10 +194,10 @@ public:
         const Counter* const cells = cells_.data();
         Counter least = full;
         with_depth(dimensions_.depth, [&](auto depth) {
-            for (std::uint32_t row = 0; row < depth; ++row) {
+            for_rows(depth, [&](std::uint32_t row) {
                 const auto column = detail::count_min_column(hash, row, width);
                 least = detail::lesser(least, cells[std::size_t{row} * width + column]);
-            }
+            });
         });
         return least == full ? total_ : least;
     }
@@ -340,25 +343,27 @@ private:
         /// Loops of constant length, which compilers turn into vector instructions: a short batch has columns of
         /// nothing behind its own.
         batch(const count_min& sketch, std::span<const Key> keys) noexcept : size((std::min)(keys.size(), batch_size)) {
-            std::array<std::uint32_t, batch_size> low;
-            std::array<std::uint32_t, batch_size> high;
+            std::array<std::uint32_t, batch_size> r;
+            std::array<std::uint32_t, batch_size> steps;
             const auto hash_key = [&](std::size_t i) {
                 const std::uint64_t hash = sketch.hash_(keys[i]);
-                low[i] = static_cast<std::uint32_t>(hash);
-                high[i] = static_cast<std::uint32_t>(hash >> 32);
+                r[i] = static_cast<std::uint32_t>(hash);
+                steps[i] = detail::count_min_step(hash);
             };
             if (size == batch_size) {
                 for (std::size_t i = 0; i < batch_size; ++i) hash_key(i);
             } else {
-                low.fill(0);
-                high.fill(0);
+                r.fill(0);
+                steps.fill(0);
                 for (std::size_t i = 0; i < size; ++i) hash_key(i);
             }
             const auto [width, depth] = sketch.dimensions_;
             for (std::uint32_t row = 0; row < depth; ++row) {
                 std::uint32_t* const own = columns.data() + row * batch_size;
-                for (std::size_t i = 0; i < batch_size; ++i)
-                    own[i] = detail::count_min_column(low[i], high[i], row, width);
+                for (std::size_t i = 0; i < batch_size; ++i) {
+                    own[i] = detail::count_min_column(r[i], width);
+                    r[i] += steps[i];
+                }
             }
             if (sketch.cells_.size() * sizeof(Counter) <= cached_bytes) return;
             const Counter* cells = sketch.cells_.data();
@@ -385,20 +390,20 @@ private:
         with_depth(dimensions_.depth, [=](auto depth) {
             if constexpr (std::same_as<Policy, plain>) {
                 Counter* own = cells;
-                for (std::uint32_t row = 0; row < depth; ++row, own += width) {
+                for (std::uint32_t row = 0; row < depth; ++row, own += width) { // a loop: slower unrolled
                     Counter& cell = own[detail::count_min_column(hash, row, width)];
                     cell = sum<Saturate>(cell, n);
                 }
             } else {
                 std::array<std::size_t, max_depth> places;
                 Counter least = full;
-                for (std::uint32_t row = 0; row < depth; ++row) {
+                for_rows(depth, [&](std::uint32_t row) {
                     places[row] = std::size_t{row} * width + detail::count_min_column(hash, row, width);
                     least = detail::lesser(least, cells[places[row]]);
-                }
+                });
                 const Counter raised = sum<Saturate>(least, n);
-                for (std::uint32_t row = 0; row < depth; ++row)
-                    cells[places[row]] = detail::greater(cells[places[row]], raised);
+                for_rows(depth,
+                         [&](std::uint32_t row) { cells[places[row]] = detail::greater(cells[places[row]], raised); });
             }
         });
         total_ = sum<Saturate>(total_, n);
@@ -410,21 +415,16 @@ private:
         Counter* const cells = cells_.data();
         with_depth(dimensions_.depth, [&staged, width, cells](auto depth) {
             for (std::size_t i = 0; i < staged.size; ++i) {
-                const std::uint32_t* const column = staged.columns.data() + i;
+                const auto cell = [column = staged.columns.data() + i, width, cells](std::size_t row) -> Counter& {
+                    return cells[row * width + column[row * batch_size]];
+                };
                 if constexpr (std::same_as<Policy, plain>) {
-                    for (std::size_t row = 0; row < depth; ++row) {
-                        Counter& cell = cells[row * width + column[row * batch_size]];
-                        cell = sum<Saturate>(cell, 1);
-                    }
+                    for_rows(depth, [&](std::size_t row) { cell(row) = sum<Saturate>(cell(row), 1); });
                 } else {
                     Counter least = full;
-                    for (std::size_t row = 0; row < depth; ++row)
-                        least = detail::lesser(least, cells[row * width + column[row * batch_size]]);
+                    for_rows(depth, [&](std::size_t row) { least = detail::lesser(least, cell(row)); });
                     const Counter raised = sum<Saturate>(least, 1);
-                    for (std::size_t row = 0; row < depth; ++row) {
-                        Counter& cell = cells[row * width + column[row * batch_size]];
-                        cell = detail::greater(cell, raised);
-                    }
+                    for_rows(depth, [&](std::size_t row) { cell(row) = detail::greater(cell(row), raised); });
                 }
             }
         });
@@ -438,15 +438,15 @@ private:
             for (std::size_t i = 0; i < staged.size; ++i) {
                 const std::uint32_t* const column = staged.columns.data() + i;
                 Counter least = full;
-                for (std::size_t row = 0; row < depth; ++row)
+                for_rows(depth, [&](std::size_t row) {
                     least = detail::lesser(least, cells[row * width + column[row * batch_size]]);
+                });
                 out[i] = least == full ? total : least;
             }
         });
     }
 
-    /// Calls with the depth, as a constant where it is one that a delta of 0.05, 0.02, 0.01 or 0.001 asks for: loops
-    /// over the rows are then unrolled.
+    /// Calls with the depth, as a constant where it is one that a delta of 0.05, 0.02, 0.01 or 0.001 asks for.
     template <class Use>
     static void with_depth(std::uint32_t depth, const Use& use) noexcept {
         switch (depth) {
@@ -461,6 +461,16 @@ private:
         default:
             return use(depth);
         }
+    }
+
+    /// Calls with each row: one after the other where the depth is a constant, as GCC would not unroll a loop at -O2.
+    template <class Depth, class Use>
+    static void for_rows(Depth depth, const Use& use) noexcept {
+        if constexpr (std::same_as<Depth, std::uint32_t>)
+            for (std::uint32_t row = 0; row < depth; ++row) use(row);
+        else
+            [&use]<std::uint32_t... Row>(std::integer_sequence<std::uint32_t, Row...>) { (use(Row), ...); }
+        (std::make_integer_sequence<std::uint32_t, Depth::value>());
     }
 
     void require_compatible(const count_min& other, const char* what) const {

@@ -99,7 +99,7 @@ public:
     /// Throws std::bad_alloc while sparse, and nothing changes.
     void add_hash(std::uint64_t hash) {
         if (hash > reach_) return;
-        if (hash <= rare_)
+        if (hash <= rare_) [[unlikely]]
             add_rare(hash);
         else
             raise(registers_.data(), index_mask(), hash);
@@ -108,8 +108,12 @@ public:
     /// Faster than one by one. Throws std::bad_alloc while sparse; adding the same hashes again is then safe.
     void add_hashes(std::span<const std::uint64_t> hashes) {
         while (!hashes.empty() && registers_.empty()) {
-            add_token(token_of(hashes.front()));
-            hashes = hashes.subspan(1);
+            std::array<std::uint32_t, block_size> tokens;
+            const std::size_t size = (std::min)(block_size, hashes.size());
+            for (std::size_t i = 0; i < size; ++i) tokens[i] = token_of(hashes[i]);
+            const std::size_t inserted = tokens_.insert(std::span(tokens.data(), size), token_limit());
+            hashes = hashes.subspan(inserted);
+            if (inserted < size) become_dense(registers());
         }
         while (!hashes.empty()) {
             const auto block = hashes.first((std::min)(block_size, hashes.size()));
@@ -481,10 +485,9 @@ private:
 
     void add_token(std::uint32_t token) {
         if (tokens_.insert(token, token_limit())) return;
-        std::vector<std::uint8_t> registers(std::size_t{1} << precision_);
-        raise(registers, tokens_);
-        raise(registers.data(), index_mask(), hash_of(token));
-        become_dense(std::move(registers));
+        auto made = registers();
+        raise(made.data(), index_mask(), hash_of(token));
+        become_dense(std::move(made));
     }
 
     void merge_sparse(const detail::token_set& others) {
@@ -492,10 +495,9 @@ private:
         if (others.all_of([&](std::uint32_t token) { return both.insert(token, token_limit()); })) {
             tokens_ = std::move(both);
         } else {
-            std::vector<std::uint8_t> registers(std::size_t{1} << precision_);
-            raise(registers, tokens_);
-            raise(registers, others);
-            become_dense(std::move(registers));
+            auto made = registers();
+            raise(made, others);
+            become_dense(std::move(made));
         }
     }
 

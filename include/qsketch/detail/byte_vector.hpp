@@ -17,9 +17,8 @@
 /// Bytes in vector registers. GCC leaves these loops scalar at -O2, which makes them 35 times slower, so the vectors of
 /// the target are named here; every one of them, single_byte included, computes the same.
 ///
-/// of()              the same in every byte
-/// equal(a, b)       all bits of a byte where they are equal, none where not
-/// shifted_right<n>  of each byte by itself
+/// of()        the same in every byte
+/// less(a, b)  a - b, or 0 where b is larger
 namespace qsketch::inline v0::detail {
 
 struct single_byte {
@@ -36,21 +35,17 @@ struct single_byte {
     }
 
     [[nodiscard]] static single_byte of(std::uint8_t each) noexcept { return {each}; }
-    [[nodiscard]] friend single_byte operator&(single_byte a, single_byte b) noexcept {
-        return of(static_cast<std::uint8_t>(a.value & b.value));
-    }
     [[nodiscard]] friend single_byte operator|(single_byte a, single_byte b) noexcept {
         return of(static_cast<std::uint8_t>(a.value | b.value));
     }
-    [[nodiscard]] friend single_byte operator-(single_byte a, single_byte b) noexcept {
-        return of(static_cast<std::uint8_t>(a.value - b.value));
+    [[nodiscard]] friend single_byte operator^(single_byte a, single_byte b) noexcept {
+        return of(static_cast<std::uint8_t>(a.value ^ b.value));
     }
-    [[nodiscard]] friend single_byte equal(single_byte a, single_byte b) noexcept {
-        return of(a.value == b.value ? 0xff : 0);
+    [[nodiscard]] friend single_byte operator+(single_byte a, single_byte b) noexcept {
+        return of(static_cast<std::uint8_t>(a.value + b.value));
     }
-    template <int Bits>
-    [[nodiscard]] single_byte shifted_right() const noexcept {
-        return of(static_cast<std::uint8_t>(value >> Bits));
+    [[nodiscard]] friend single_byte less(single_byte a, single_byte b) noexcept {
+        return of(static_cast<std::uint8_t>(a.value > b.value ? a.value - b.value : 0));
     }
 };
 
@@ -72,21 +67,17 @@ struct byte_vector {
     [[nodiscard]] static byte_vector of(std::uint8_t each) noexcept {
         return {_mm512_set1_epi8(static_cast<char>(each))};
     }
-    [[nodiscard]] friend byte_vector operator&(byte_vector a, byte_vector b) noexcept {
-        return {_mm512_and_si512(a.value, b.value)};
-    }
     [[nodiscard]] friend byte_vector operator|(byte_vector a, byte_vector b) noexcept {
         return {_mm512_or_si512(a.value, b.value)};
     }
-    [[nodiscard]] friend byte_vector operator-(byte_vector a, byte_vector b) noexcept {
-        return {_mm512_sub_epi8(a.value, b.value)};
+    [[nodiscard]] friend byte_vector operator^(byte_vector a, byte_vector b) noexcept {
+        return {_mm512_xor_si512(a.value, b.value)};
     }
-    [[nodiscard]] friend byte_vector equal(byte_vector a, byte_vector b) noexcept {
-        return {_mm512_maskz_set1_epi8(_mm512_cmpeq_epi8_mask(a.value, b.value), -1)};
+    [[nodiscard]] friend byte_vector operator+(byte_vector a, byte_vector b) noexcept {
+        return {_mm512_add_epi8(a.value, b.value)};
     }
-    template <int Bits>
-    [[nodiscard]] byte_vector shifted_right() const noexcept {
-        return byte_vector{_mm512_srli_epi16(value, Bits)} & of(0xff >> Bits);
+    [[nodiscard]] friend byte_vector less(byte_vector a, byte_vector b) noexcept {
+        return {_mm512_subs_epu8(a.value, b.value)};
     }
 };
 
@@ -110,21 +101,17 @@ struct byte_vector {
     [[nodiscard]] static byte_vector of(std::uint8_t each) noexcept {
         return {_mm256_set1_epi8(static_cast<char>(each))};
     }
-    [[nodiscard]] friend byte_vector operator&(byte_vector a, byte_vector b) noexcept {
-        return {_mm256_and_si256(a.value, b.value)};
-    }
     [[nodiscard]] friend byte_vector operator|(byte_vector a, byte_vector b) noexcept {
         return {_mm256_or_si256(a.value, b.value)};
     }
-    [[nodiscard]] friend byte_vector operator-(byte_vector a, byte_vector b) noexcept {
-        return {_mm256_sub_epi8(a.value, b.value)};
+    [[nodiscard]] friend byte_vector operator^(byte_vector a, byte_vector b) noexcept {
+        return {_mm256_xor_si256(a.value, b.value)};
     }
-    [[nodiscard]] friend byte_vector equal(byte_vector a, byte_vector b) noexcept {
-        return {_mm256_cmpeq_epi8(a.value, b.value)};
+    [[nodiscard]] friend byte_vector operator+(byte_vector a, byte_vector b) noexcept {
+        return {_mm256_add_epi8(a.value, b.value)};
     }
-    template <int Bits>
-    [[nodiscard]] byte_vector shifted_right() const noexcept {
-        return byte_vector{_mm256_srli_epi16(value, Bits)} & of(0xff >> Bits);
+    [[nodiscard]] friend byte_vector less(byte_vector a, byte_vector b) noexcept {
+        return {_mm256_subs_epu8(a.value, b.value)};
     }
 };
 
@@ -146,21 +133,17 @@ struct byte_vector {
     }
 
     [[nodiscard]] static byte_vector of(std::uint8_t each) noexcept { return {_mm_set1_epi8(static_cast<char>(each))}; }
-    [[nodiscard]] friend byte_vector operator&(byte_vector a, byte_vector b) noexcept {
-        return {_mm_and_si128(a.value, b.value)};
-    }
     [[nodiscard]] friend byte_vector operator|(byte_vector a, byte_vector b) noexcept {
         return {_mm_or_si128(a.value, b.value)};
     }
-    [[nodiscard]] friend byte_vector operator-(byte_vector a, byte_vector b) noexcept {
-        return {_mm_sub_epi8(a.value, b.value)};
+    [[nodiscard]] friend byte_vector operator^(byte_vector a, byte_vector b) noexcept {
+        return {_mm_xor_si128(a.value, b.value)};
     }
-    [[nodiscard]] friend byte_vector equal(byte_vector a, byte_vector b) noexcept {
-        return {_mm_cmpeq_epi8(a.value, b.value)};
+    [[nodiscard]] friend byte_vector operator+(byte_vector a, byte_vector b) noexcept {
+        return {_mm_add_epi8(a.value, b.value)};
     }
-    template <int Bits>
-    [[nodiscard]] byte_vector shifted_right() const noexcept {
-        return byte_vector{_mm_srli_epi16(value, Bits)} & of(0xff >> Bits);
+    [[nodiscard]] friend byte_vector less(byte_vector a, byte_vector b) noexcept {
+        return {_mm_subs_epu8(a.value, b.value)};
     }
 };
 
@@ -180,21 +163,17 @@ struct byte_vector {
     }
 
     [[nodiscard]] static byte_vector of(std::uint8_t each) noexcept { return {vdupq_n_u8(each)}; }
-    [[nodiscard]] friend byte_vector operator&(byte_vector a, byte_vector b) noexcept {
-        return {vandq_u8(a.value, b.value)};
-    }
     [[nodiscard]] friend byte_vector operator|(byte_vector a, byte_vector b) noexcept {
         return {vorrq_u8(a.value, b.value)};
     }
-    [[nodiscard]] friend byte_vector operator-(byte_vector a, byte_vector b) noexcept {
-        return {vsubq_u8(a.value, b.value)};
+    [[nodiscard]] friend byte_vector operator^(byte_vector a, byte_vector b) noexcept {
+        return {veorq_u8(a.value, b.value)};
     }
-    [[nodiscard]] friend byte_vector equal(byte_vector a, byte_vector b) noexcept {
-        return {vceqq_u8(a.value, b.value)};
+    [[nodiscard]] friend byte_vector operator+(byte_vector a, byte_vector b) noexcept {
+        return {vaddq_u8(a.value, b.value)};
     }
-    template <int Bits>
-    [[nodiscard]] byte_vector shifted_right() const noexcept {
-        return {vshrq_n_u8(value, Bits)};
+    [[nodiscard]] friend byte_vector less(byte_vector a, byte_vector b) noexcept {
+        return {vqsubq_u8(a.value, b.value)};
     }
 };
 
@@ -204,13 +183,35 @@ using byte_vector = single_byte;
 
 #endif
 
+/// to[i] = join(to[i], from[i]), vectors of them at once, where both have the same size. Some may be joined twice,
+/// which must change nothing more: so the stores between the first and the last can be aligned.
+template <class Vector, class Join>
+void join_bytes(std::span<std::uint8_t> to, std::span<const std::uint8_t> from, Join join) noexcept {
+    const auto step = [&, to = to.data(), from = from.data()](std::size_t i) {
+        join(Vector::load(to + i), Vector::load(from + i)).store(to + i);
+    };
+    const std::size_t size = to.size();
+    constexpr std::size_t width = Vector::width;
+    if (size < width) {
+        if constexpr (width > 1) join_bytes<single_byte>(to, from, join);
+        return;
+    }
+    step(0);
+    std::size_t i = width - reinterpret_cast<std::uintptr_t>(to.data()) % width;
+    for (; i + 4 * width <= size; i += 4 * width) { // GCC would not unroll it at -O2
+        step(i);
+        step(i + width);
+        step(i + 2 * width);
+        step(i + 3 * width);
+    }
+    for (; i + width <= size; i += width) step(i);
+    step(size - width);
+}
+
 /// to[i] = larger(to[i], from[i]); both have the same size.
 template <class Vector = byte_vector>
 void raise_bytes(std::span<std::uint8_t> to, std::span<const std::uint8_t> from) noexcept {
-    std::size_t i = 0;
-    for (; i + Vector::width <= to.size(); i += Vector::width)
-        larger(Vector::load(to.data() + i), Vector::load(from.data() + i)).store(to.data() + i);
-    for (; i < to.size(); ++i) to[i] = (std::max)(to[i], from[i]);
+    join_bytes<Vector>(to, from, [](auto a, auto b) { return larger(a, b); });
 }
 
 struct byte_range {

@@ -43,10 +43,7 @@ struct recent_ranks {
 
     template <class Vector = byte_vector>
     static void merge(std::span<std::uint8_t> to, std::span<const std::uint8_t> from) noexcept {
-        std::size_t i = 0;
-        for (; i + Vector::width <= to.size(); i += Vector::width)
-            joined(Vector::load(to.data() + i), Vector::load(from.data() + i)).store(to.data() + i);
-        for (; i < to.size(); ++i) joined(single_byte::of(to[i]), single_byte::of(from[i])).store(to.data() + i);
+        join_bytes<Vector>(to, from, [](auto a, auto b) { return joined(a, b); });
     }
 
     [[nodiscard]] static unsigned floor_of(std::span<const std::uint8_t> registers) noexcept {
@@ -106,23 +103,34 @@ struct recent_ranks {
 private:
     using counts_of_bytes = std::array<std::uint32_t, 256>;
 
-    /// The register of the ranks of both.
+    /// The register of the ranks of both: the one with the larger rank, and what the other adds to its history.
+    ///
+    /// That depends on how far the other is behind, d = (high | 3) - low, which is four times the difference of the
+    /// largest ranks plus 3 less the history of the other:
+    ///
+    ///     d            0 1 2 3   4 5 6 7   8 .. 11   12 ..
+    ///     it adds      3 2 1 0   3 3 2 2   1         0
     template <class Vector>
     [[nodiscard]] static Vector joined(Vector a, Vector b) noexcept {
         const Vector high = larger(a, b);
-        const Vector low = smaller(a, b);
-        const Vector behind = high.template shifted_right<2>() - low.template shifted_right<2>();
-        const Vector history = low & Vector::of(3);
-        return high | (equal(behind, Vector::of(0)) & history) |
-               (equal(behind, Vector::of(1)) & (Vector::of(2) | history.template shifted_right<1>())) |
-               (equal(behind, Vector::of(2)) & Vector::of(1));
+        const Vector behind = less(high | Vector::of(3), smaller(a, b));
+        const auto below = [behind](std::uint8_t most) { // 1 if behind < most
+            return smaller(less(Vector::of(most), behind), Vector::of(1));
+        };
+        const Vector apart = below(6) + below(8) + below(12);
+        return high | smaller(apart, behind ^ Vector::of(3));
     }
 
     /// In four parts, since the next of the same byte would have to wait for the one before.
     [[nodiscard]] static counts_of_bytes histogram_of(std::span<const std::uint8_t> bytes) noexcept {
         std::array<counts_of_bytes, 4> parts{};
-        for (std::size_t i = 0; i < bytes.size(); i += 4) // there are at least 16, and a power of two
-            for (std::size_t j = 0; j < 4; ++j) ++parts[j][bytes[i + j]];
+        // There are at least 16, and a power of two. GCC would not unroll a loop over the parts at -O2.
+        for (std::size_t i = 0; i < bytes.size(); i += 4) {
+            ++parts[0][bytes[i]];
+            ++parts[1][bytes[i + 1]];
+            ++parts[2][bytes[i + 2]];
+            ++parts[3][bytes[i + 3]];
+        }
         for (std::size_t value = 0; value < 256; ++value)
             parts[0][value] += parts[1][value] + parts[2][value] + parts[3][value];
         return parts[0];
