@@ -31,7 +31,10 @@ public:
 
     template <std::unsigned_integral T>
     void put(std::span<const T> values) {
-        put_each(values.size(), [=](std::size_t i) { return values[i]; });
+        if constexpr (std::endian::native == std::endian::little)
+            put(std::as_bytes(values));
+        else
+            put_each(values.size(), [=](std::size_t i) { return values[i]; });
     }
     /// word(0) .. word(count - 1).
     template <class Word>
