@@ -22,10 +22,6 @@
 #include <utility>
 #include <vector>
 
-#ifdef __FAST_MATH__
-#error "qsketch needs IEEE arithmetic: NaN, infinities and rounding. Compile without -ffast-math."
-#endif
-
 namespace qsketch::inline v0 {
 
 /// Quantiles of a stream of doubles, each within relative_error() of the true value.

@@ -25,10 +25,6 @@
 #include <utility>
 #include <vector>
 
-#ifdef __FAST_MATH__
-#error "qsketch needs IEEE arithmetic: NaN, infinities and rounding. Compile without -ffast-math."
-#endif
-
 namespace qsketch::inline v0 {
 
 /// Quantiles of a stream of doubles in a few kilobytes, sharpest towards both ends: a merging t-digest.
@@ -264,6 +260,8 @@ public:
         max_ = -min_;
     }
 
+    /// How many centroids and buffered values it holds: what memory_bytes() depends on, but the same on every machine.
+    [[nodiscard]] std::size_t parts() const noexcept { return centroids_.size() + buffer_.size() + weighted_.size(); }
     [[nodiscard]] std::size_t memory_bytes() const noexcept {
         return sizeof *this + centroids_.memory_bytes() + answers_.memory_bytes() +
                (edges_.capacity() + buffer_.capacity()) * sizeof(double) + weighted_.capacity() * sizeof(item);
