@@ -428,7 +428,8 @@ private:
         fold();
     }
     void measure_room() noexcept {
-        room_ = (std::min)(buffer_limit(), static_cast<std::size_t>(max_count - centroids_.count() - weighted_count_));
+        const std::uint64_t left = max_count - centroids_.count() - weighted_count_;
+        room_ = static_cast<std::size_t>((std::min)(std::uint64_t{buffer_limit()}, left));
     }
     void forget_answers() noexcept {
         answers_.clear();
