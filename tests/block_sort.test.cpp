@@ -18,7 +18,7 @@ namespace {
 
 void check_sorts(const std::vector<double>& values) {
     auto expected = values;
-    std::ranges::sort(expected);
+    std::sort(expected.begin(), expected.end());
     std::vector<double> sorted(values.size(), -7);
     qsketch::detail::sort_block(std::span<const double>(values), sorted.data());
     REQUIRE(sorted == expected);
@@ -52,7 +52,7 @@ TEST_CASE("sorted, reversed and nearly sorted blocks are sorted") {
         check_sorts(values);
         if (n > 1) std::swap(values.front(), values.back());
         check_sorts(values);
-        std::ranges::sort(values, std::greater<>());
+        std::sort(values.begin(), values.end(), std::greater<>());
         check_sorts(values);
         check_sorts(make(n, [](std::size_t i) { return static_cast<double>(i / 7); }));
     }

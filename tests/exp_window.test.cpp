@@ -41,7 +41,7 @@ std::vector<double> between(const std::vector<event>& events, time_point from, t
     std::vector<double> found;
     for (const auto& e : events)
         if (from <= e.when && e.when < to) found.push_back(e.value);
-    std::ranges::sort(found);
+    std::sort(found.begin(), found.end());
     return found;
 }
 
@@ -326,8 +326,9 @@ TEST_CASE("all of time, in levels of any size, overflows nothing") {
             REQUIRE(answer.from <= answer.to);
             const auto into = [&](nano_time t) { return t.time_since_epoch() % levels[0].span; };
             const bool to_the_end = now >= nano_time::max() - into(nano_time::max()); // and that one too
-            const auto truth = std::ranges::count_if(
-                kept, [&](nano_time t) { return answer.from <= t && (t < answer.to || to_the_end); });
+            const auto truth = std::count_if(kept.begin(), kept.end(), [&](nano_time t) {
+                return answer.from <= t && (t < answer.to || to_the_end);
+            });
             REQUIRE(static_cast<std::int64_t>(answer.sketch.count()) == truth);
         }
         REQUIRE(nano_window::deserialize(w.serialize()) == w);
@@ -368,7 +369,7 @@ TEST_CASE("the order of arrival changes no count, and no bit of what merges exac
     }
     keys_window in_order(levels, no_keys);
     for (const auto& e : events) REQUIRE(in_order.add_at(at(duration(e.when)), e.key));
-    std::ranges::sort(events, {}, &arrival::arrives);
+    std::sort(events.begin(), events.end(), [](const arrival& a, const arrival& b) { return a.arrives < b.arrives; });
     keys_window shuffled(levels, no_keys);
     counts_window counted(other_levels, no_counts);
     for (const auto& e : events) {

@@ -46,7 +46,7 @@ TEST_CASE("quantiles of windows of a day by the second err little") {
                 const auto answer = asked->query(length, time_point(86'399s));
                 const auto first = static_cast<std::size_t>(answer.from.time_since_epoch().count()) * per_second;
                 std::vector<double> sorted(values.begin() + static_cast<std::ptrdiff_t>(first), values.end());
-                std::ranges::sort(sorted);
+                std::sort(sorted.begin(), sorted.end());
                 REQUIRE(answer.sketch.count() == sorted.size());
                 CHECK(answer.sketch.min() == sorted.front());
                 CHECK(answer.sketch.max() == sorted.back());

@@ -94,7 +94,7 @@ struct hooked_key {
         if (on_compare) std::exchange(on_compare, nullptr)();
         return equal;
     }
-    friend auto operator<=>(const hooked_key&, const hooked_key&) noexcept = default;
+    [[maybe_unused]] friend auto operator<=>(const hooked_key&, const hooked_key&) noexcept = default;
 };
 struct one_hash {
     [[nodiscard]] std::uint64_t operator()(const hooked_key&) const noexcept { return 1; }

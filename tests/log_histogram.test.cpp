@@ -29,7 +29,7 @@ constexpr double largest = (std::numeric_limits<double>::max)();
 constexpr double infinity = std::numeric_limits<double>::infinity();
 
 std::vector<double> sorted(std::vector<double> values) {
-    std::ranges::sort(values);
+    std::sort(values.begin(), values.end());
     return values;
 }
 
@@ -47,7 +47,7 @@ double worst_quantile(const log_histogram<>& h, const std::vector<double>& truth
 }
 
 double share_up_to(const std::vector<double>& truth, double x) {
-    const auto up_to = std::ranges::upper_bound(truth, x) - truth.begin();
+    const auto up_to = std::upper_bound(truth.begin(), truth.end(), x) - truth.begin();
     return static_cast<double>(up_to) / static_cast<double>(truth.size());
 }
 

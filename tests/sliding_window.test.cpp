@@ -54,7 +54,7 @@ public:
         for (const auto& event : events_)
             if (from <= event.when && event.when < to && index(event.when) > newest() - slots_)
                 found.push_back(event.value);
-        std::ranges::sort(found);
+        std::sort(found.begin(), found.end());
         return found;
     }
 

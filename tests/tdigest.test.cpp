@@ -67,7 +67,8 @@ TEST_CASE("quantiles outside 0 .. 1 are refused, the ends are the extremes (infl
         CHECK(answers == std::array{7.0, 7.0});
         CHECK_THROWS_AS(tdigest<>().quantile(q), std::invalid_argument);
     }
-    const auto [least, most] = std::ranges::minmax(values);
+    const double least = *std::min_element(values.begin(), values.end());
+    const double most = *std::max_element(values.begin(), values.end());
     for (const double q : {0.0, -0.0, limits::denorm_min()}) CHECK(digest.quantile(q) == least);
     CHECK(digest.quantile(1) == most);
     CHECK(digest.quantile(std::nextafter(1.0, 0.0)) == most);
@@ -125,7 +126,7 @@ TEST_CASE("a weight of w is w single adds (t-digest 215, 167)") {
         all.insert(all.end(), static_cast<std::size_t>(w), x);
     }
     CHECK(weighted.count() == repeated.count());
-    std::ranges::sort(all);
+    std::sort(all.begin(), all.end());
     for (const auto& digest : {weighted, repeated}) {
         const auto read = tdigest<>::deserialize(digest.serialize());
         for (int i = 1; i < 100; ++i) REQUIRE(support::rank_error(all, i / 100.0, read.quantile(i / 100.0)) <= 2.5e-3);

@@ -110,7 +110,7 @@ TEST_CASE("merging takes its arguments as they are, buffered values included (da
     auto all = values;
     const auto more = whole_numbers(500, 2);
     all.insert(all.end(), more.begin(), more.end());
-    std::ranges::sort(all);
+    std::sort(all.begin(), all.end());
     for (int i = 1; i < 100; ++i) {
         CHECK(support::rank_error(all, i / 100.0, from_buffered.quantile(i / 100.0)) <= 5e-3);
         CHECK(support::rank_error(all, i / 100.0, from_flushed.quantile(i / 100.0)) <= 5e-3);
@@ -129,7 +129,7 @@ TEST_CASE("merging a digest with itself doubles every weight") {
         CHECK(twice.min() == once.min());
         CHECK(twice.max() == once.max());
         auto sorted = values;
-        std::ranges::sort(sorted);
+        std::sort(sorted.begin(), sorted.end());
         for (int i = 1; i < 100; ++i)
             REQUIRE(support::rank_error(sorted, i / 100.0, twice.quantile(i / 100.0)) <= (n <= 90 ? 0 : 5e-3));
         auto copied = once;
@@ -173,7 +173,7 @@ TEST_CASE("merging at once does not depend on the order of the arguments (t-dige
 TEST_CASE("digests of any compressions merge, and the receiver keeps its own") {
     const auto values = whole_numbers(40000, 4);
     std::vector<double> sorted = values;
-    std::ranges::sort(sorted);
+    std::sort(sorted.begin(), sorted.end());
     for (const double mine : {10.0, 100.0, 1000.0}) {
         for (const double theirs : {10.0, 37.5, 100.0, 1000.0}) {
             CAPTURE(mine, theirs);
@@ -220,7 +220,7 @@ TEST_CASE("digests that were compact merge over ten generations with little loss
             }
             generation.resize(generation.size() / 2);
         }
-        std::ranges::sort(values);
+        std::sort(values.begin(), values.end());
         CHECK(generation[0].count() == values.size());
         CHECK(generation[0].min() == values.front());
         CHECK(generation[0].max() == values.back());
@@ -250,7 +250,7 @@ TEST_CASE("a merge that would pass 2^53 is refused with nothing changed") {
 TEST_CASE("adding goes on after merging and after reading") {
     const auto values = whole_numbers(40000, 6);
     auto sorted = values;
-    std::ranges::sort(sorted);
+    std::sort(sorted.begin(), sorted.end());
     auto digest = digest_of(std::span(values).first(10000));
     digest.merge(digest_of(std::span(values).subspan(10000, 10000)));
     digest.add(std::span(values).subspan(20000, 10000));

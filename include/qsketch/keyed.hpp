@@ -403,10 +403,11 @@ private:
         return static_cast<slot>(hash >> (58 - std::bit_width(tags))) & tags;
     }
     [[nodiscard]] static entry* entry_at(slot s) noexcept { return reinterpret_cast<entry*>(s & ~tags); }
-    [[nodiscard]] shard& shard_of(std::uint64_t hash) noexcept { return shards_[hash >> (64 - shard_bits)]; }
-    [[nodiscard]] const shard& shard_of(std::uint64_t hash) const noexcept {
-        return shards_[hash >> (64 - shard_bits)];
+    [[nodiscard]] static std::size_t shard_number(std::uint64_t hash) noexcept {
+        return static_cast<std::size_t>(hash >> (64 - shard_bits));
     }
+    [[nodiscard]] shard& shard_of(std::uint64_t hash) noexcept { return shards_[shard_number(hash)]; }
+    [[nodiscard]] const shard& shard_of(std::uint64_t hash) const noexcept { return shards_[shard_number(hash)]; }
 
     /// The entry of the key, locked. Without the mutex, which may miss an entry that is just being moved to close a
     /// gap.

@@ -23,10 +23,6 @@
 #include <utility>
 #include <vector>
 
-#ifdef __FAST_MATH__
-#error "qsketch needs IEEE arithmetic: NaN, infinities and rounding. Compile without -ffast-math."
-#endif
-
 namespace qsketch::inline v0 {
 
 /// Quantiles of a stream of doubles, each within relative_error() of the true value.
@@ -445,7 +441,7 @@ private:
         if (weight > max_count - count_) [[unlikely]]
             require_room(weight);
         const auto bits = std::bit_cast<std::uint64_t>(x);
-        const window& w = windows_[bits >> 63];
+        const window& w = windows_[static_cast<std::size_t>(bits >> 63)];
         const auto at = static_cast<std::uint32_t>(grid_.index_below((bits & ~sign_bit) - 1) - w.first);
         if (at < w.size) [[likely]] {
             counters_[w.offset + at] = static_cast<Counter>(counters_[w.offset + at] + weight);
@@ -494,7 +490,7 @@ private:
         }
         for (const double x : values) {
             const auto bits = std::bit_cast<std::uint64_t>(x);
-            const window& w = windows[bits >> 63];
+            const window& w = windows[static_cast<std::size_t>(bits >> 63)];
             const auto at = static_cast<std::uint32_t>(grid.index_below((bits & ~sign_bit) - 1) - w.first);
             if (at < w.size) [[likely]]
                 ++counters[w.offset + at];

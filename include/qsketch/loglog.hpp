@@ -27,6 +27,9 @@
 
 namespace qsketch::inline v0 {
 
+template <class Key, stable_hash<Key> Hash>
+class concurrent_hyperloglog; // declared ahead of the friend: clang 16 takes it for another template otherwise
+
 /// What hyperloglog and ultraloglog have in common: how many distinct keys were added, in 2^precision bytes or fewer;
 /// nearly exact while they are few.
 ///

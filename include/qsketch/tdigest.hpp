@@ -26,10 +26,6 @@
 #include <utility>
 #include <vector>
 
-#ifdef __FAST_MATH__
-#error "qsketch needs IEEE arithmetic: NaN, infinities and rounding. Compile without -ffast-math."
-#endif
-
 namespace qsketch::inline v0 {
 
 /// Quantiles of a stream of doubles in a few kilobytes, sharpest towards both ends: a merging t-digest.
@@ -281,6 +277,8 @@ public:
         max_ = -min_;
     }
 
+    /// How many centroids and buffered values it holds: what memory_bytes() depends on, but the same on every machine.
+    [[nodiscard]] std::size_t parts() const noexcept { return centroids_.size() + buffer_.size() + weighted_.size(); }
     [[nodiscard]] std::size_t memory_bytes() const noexcept {
         return sizeof *this + centroids_.memory_bytes() + answers_.memory_bytes() + table_.memory_bytes() +
                buffer_.capacity() * sizeof(double) + weighted_.capacity() * sizeof(item);
@@ -449,7 +447,8 @@ private:
         fold();
     }
     void measure_room() noexcept {
-        room_ = (std::min)(buffer_limit(), static_cast<std::size_t>(max_count - centroids_.count() - weighted_count_));
+        const std::uint64_t left = max_count - centroids_.count() - weighted_count_;
+        room_ = static_cast<std::size_t>((std::min)(std::uint64_t{buffer_limit()}, left));
     }
     void forget_answers() noexcept {
         answers_.clear();

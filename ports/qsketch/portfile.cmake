@@ -1,4 +1,4 @@
-# vcpkg install qsketch --overlay-ports=ports builds this checkout. In a registry, vcpkg_from_github() gives SOURCE_PATH.
+# vcpkg install qsketch --classic --overlay-ports=ports builds this checkout. In a registry, vcpkg_from_github() gives SOURCE_PATH.
 get_filename_component(SOURCE_PATH "${CURRENT_PORT_DIR}/../.." ABSOLUTE)
 
 # Headers only: one configuration is all there is.

@@ -24,7 +24,8 @@ install_packages() {
 
     local as_root=()
     if ((EUID != 0)); then
-        command -v sudo >/dev/null || { need_root "${missing[@]}"; return 1; }
+        command -v sudo >/dev/null ||
+            { need_root "packages are missing, and you are not root and have no sudo" "${missing[@]}"; return 1; }
         as_root=(sudo)
     fi
     local apt=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=300)
@@ -32,12 +33,14 @@ install_packages() {
     # An update may fail for a source that nothing here comes from, so the install decides.
     "${apt[@]}" update >&2 </dev/null || say "apt-get update failed; trying with the package lists at hand"
     "${apt[@]}" install -y --no-install-recommends "${missing[@]}" >&2 </dev/null ||
-        { need_root "${missing[@]}"; return 1; }
+        { need_root "apt-get could not install what is missing, see above" "${missing[@]}"; return 1; }
 }
 
+# need_root REASON PACKAGE...
 need_root() {
-    say "these packages are missing and could not be installed: $*"
-    say "have them installed by root: apt-get install --no-install-recommends $*"
+    say "$1. Have root run this, and start again:"
+    printf '  apt-get update && apt-get install --no-install-recommends %s\n' "${*:2}" >&2
+    say "(The headers in include/qsketch alone need nothing but a C++20 compiler.)"
 }
 
 # As many compilers at once as there are cores, and as fit into memory at 1.5 GB each.

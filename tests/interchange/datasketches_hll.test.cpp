@@ -306,10 +306,12 @@ TEST_CASE("bytes that DataSketches does not write are refused") {
         put(full, 3, byte(8));
         put(full, 8, count);
         for (std::uint32_t i = 0; i < count; ++i) put(full, 12 + 4 * i, coupon(i, 1));
-        if (count == 24)
-            CHECK(std::ranges::count(read_image(full).registers(), 1) == 24);
-        else
+        if (count == 24) {
+            const auto registers = read_image(full).registers();
+            CHECK(std::count(registers.begin(), registers.end(), 1) == 24);
+        } else {
             refused(full, "more coupons than fit");
+        }
     }
 
     for (const char* name : {"4", "6", "8"}) {

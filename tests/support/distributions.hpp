@@ -79,8 +79,8 @@ inline std::vector<double> log_uniform(std::size_t n, std::uint64_t seed) {
 /// How far q is from the ranks that x truly has among the values: [share below x, share up to x].
 inline double rank_error(std::span<const double> sorted, double q, double x) {
     const double n = static_cast<double>(sorted.size());
-    const double below = static_cast<double>(std::ranges::lower_bound(sorted, x) - sorted.begin()) / n;
-    const double up_to = static_cast<double>(std::ranges::upper_bound(sorted, x) - sorted.begin()) / n;
+    const double below = static_cast<double>(std::lower_bound(sorted.begin(), sorted.end(), x) - sorted.begin()) / n;
+    const double up_to = static_cast<double>(std::upper_bound(sorted.begin(), sorted.end(), x) - sorted.begin()) / n;
     return (std::max)({below - q, q - up_to, 0.0});
 }
 

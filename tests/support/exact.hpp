@@ -24,19 +24,20 @@ public:
 
     void add(double x) {
         if (std::isnan(x)) throw std::invalid_argument("exact_quantiles: x must not be NaN");
-        values_.insert(std::ranges::upper_bound(values_, x), x + 0.0); // -0.0 becomes 0.0
+        values_.insert(std::upper_bound(values_.begin(), values_.end(), x), x + 0.0); // -0.0 becomes 0.0
     }
     void add(std::span<const double> xs) {
-        if (std::ranges::any_of(xs, [](double x) { return std::isnan(x); }))
+        if (std::any_of(xs.begin(), xs.end(), [](double x) { return std::isnan(x); }))
             throw std::invalid_argument("exact_quantiles: xs must not contain NaN");
         for (const double x : xs) values_.push_back(x + 0.0);
-        std::ranges::sort(values_);
+        std::sort(values_.begin(), values_.end());
     }
 
     void merge(const exact_quantiles& other) {
         if (!compatible(other)) throw qsketch::incompatible_error("exact_quantiles: tags differ");
         std::vector<double> merged;
-        std::ranges::merge(values_, other.values_, std::back_inserter(merged));
+        std::merge(values_.begin(), values_.end(), other.values_.begin(), other.values_.end(),
+                   std::back_inserter(merged));
         values_ = std::move(merged);
     }
 
@@ -59,7 +60,7 @@ public:
     /// Share of the values up to and including x.
     [[nodiscard]] double cdf(double x) const {
         if (values_.empty()) return std::numeric_limits<double>::quiet_NaN();
-        const auto below = std::ranges::upper_bound(values_, x) - values_.begin();
+        const auto below = std::upper_bound(values_.begin(), values_.end(), x) - values_.begin();
         return static_cast<double>(below) / static_cast<double>(values_.size());
     }
 

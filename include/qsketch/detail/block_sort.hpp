@@ -76,7 +76,7 @@ void counting_sort(std::span<const double> from, double* to, const Key& key) {
         const Word k = key(from[i]);
         by_index[i] = static_cast<Word>(k << index_bits | i);
         ++low[k & digit];
-        ++high[k >> DigitBits];
+        ++high[static_cast<std::size_t>(k >> DigitBits)];
     }
     const bool one_low_digit = low[(by_index[0] >> index_bits) & digit] == n; // as of small whole numbers
     std::uint32_t low_start = 0;
@@ -93,7 +93,8 @@ void counting_sort(std::span<const double> from, double* to, const Key& key) {
     const Word* const words_in_order = one_low_digit ? by_index : by_low_digit;
     for (std::size_t i = 0; i < n; ++i) {
         const Word word = words_in_order[i];
-        to[high[word >> (index_bits + DigitBits)]++] = from[word & ((Word{1} << index_bits) - 1)];
+        to[high[static_cast<std::size_t>(word >> (index_bits + DigitBits))]++] =
+            from[word & ((Word{1} << index_bits) - 1)];
     }
 }
 

@@ -41,7 +41,7 @@ public:
         std::int64_t common_last;
         std::uint8_t common_level;
         std::uint8_t level;
-        std::size_t sealed_bytes; // of the sketch when it was last compacted
+        std::size_t sealed_parts; // of the sketch when it was last compacted
         Sketch sketch;            // never empty
 
         [[nodiscard]] bool holds(std::int64_t t) const noexcept { return first <= t && t <= last; }
@@ -198,11 +198,19 @@ private:
             compact(b.sketch);
         } catch (...) { // no memory to save memory with: the bucket stays as it is
         }
-        b.sealed_bytes = b.sketch.memory_bytes();
+        b.sealed_parts = parts(b.sketch);
     }
     /// Late events must not make old buckets large again, nor each cost much more than an add.
     static void seal_if_grown(bucket& b) noexcept {
-        if (b.sketch.memory_bytes() > b.sealed_bytes + b.sealed_bytes / 4 + 256) seal(b);
+        if (parts(b.sketch) > b.sealed_parts + (b.sealed_parts < 50 ? 32 : 64)) seal(b);
+    }
+    /// The size of a sketch that can be compacted. Not its memory, which differs between machines: when it is compacted
+    /// shows in its bytes.
+    [[nodiscard]] static std::size_t parts(const Sketch& sketch) noexcept {
+        if constexpr (requires { sketch.parts(); })
+            return sketch.parts();
+        else
+            return 0;
     }
 
     /// Finds the common cells of each of [begin, end) and its successor.
@@ -343,7 +351,7 @@ private:
         in.require(empty() || newest() < *first, "has buckets that do not ascend");
         bucket read = new_bucket(*first, static_cast<std::size_t>(l));
         read.sketch = take_filled(in, prototype(static_cast<std::size_t>(l)));
-        read.sealed_bytes = read.sketch.memory_bytes();
+        read.sealed_parts = parts(read.sketch);
         buckets_.push_back(std::move(read));
     }
     void check(const image_reader& in) const {

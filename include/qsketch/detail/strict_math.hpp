@@ -3,6 +3,13 @@
 #include <bit>
 #include <cstdint>
 
+#ifdef __FAST_MATH__
+#error "qsketch needs IEEE arithmetic: NaN, infinities and rounding. Compile without -ffast-math."
+#endif
+#if defined(__FLT_EVAL_METHOD__) && __FLT_EVAL_METHOD__ == 2
+#error "qsketch needs doubles that are rounded after every operation. Compile with -msse2 -mfpmath=sse."
+#endif
+
 /// Floating-point steps that decide what a sketch stores. Compilers may fuse `a * b + c` into one rounding where the
 /// target has an instruction for it, and math libraries differ in the last bit; sketches must not.
 namespace qsketch::inline v0::detail {
