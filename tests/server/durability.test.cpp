@@ -240,7 +240,7 @@ TEST_CASE("A server that cannot have its data ends with status 2 and one line th
         put(store, table::meta, "format", "7");
     }
     CHECK(refusal(in(place.path())) ==
-          "qsketch-server: --data-dir: " + rows + " has the format 7, this version knows format 1 only\n");
+          "qsketch-server: --data-dir: " + rows + " has the format 7, this version knows the formats 1 and 2 only\n");
     std::ofstream(rows + "/CURRENT") << "nonsense";
     const std::string damaged = refusal(in(place.path()));
     CHECK(damaged.find("CURRENT") != std::string::npos);
