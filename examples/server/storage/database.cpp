@@ -2,6 +2,7 @@
 
 #include "storage/log_tail.hpp"
 #include "storage/stored_row.hpp"
+#include "unhurried.hpp"
 
 #include <rocksdb/cache.h>
 #include <rocksdb/convenience.h>
@@ -217,7 +218,9 @@ database::database(const settings& s) {
     options.create_if_missing = true;
     require(options.env->CreateDirIfMissing(s.path));
     rocksdb::DB* opened = nullptr;
-    const auto status = rocksdb::DB::Open(options, s.path, families_for(s, filters_), &handles_, &opened);
+    const auto status = unhurried([&] { // as the threads are that this makes
+        return rocksdb::DB::Open(options, s.path, families_for(s, filters_), &handles_, &opened);
+    });
     if (!status.ok()) throw damaged(s.path, status);
     rows_.reset(opened);
 }
