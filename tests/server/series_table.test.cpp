@@ -453,6 +453,8 @@ TEST_CASE("A large batch is one row until it is settled, but for what its series
     o.samples.read("l", [&](const sample_table::view& w) {
         CHECK(w.query(24h, std::chrono::floor<std::chrono::seconds>(now + 3h)).sketch.totals().sum == 34);
     });
+    expire(o, now + 2h); // the log must not have kept from the store how new a series is
+    CHECK(o.samples.names("", "", 10) == std::vector<std::string>{"l"});
 }
 
 TEST_CASE("Samples in the log are those of their second alone") {
