@@ -118,6 +118,12 @@ void application::expire() {
 void application::trim() {
     samples.trim();
     metrics.table().trim();
+    try {
+        samples.settle();
+        metrics.table().settle();
+    } catch (const storage_error& e) {
+        spdlog::debug("logged batches cannot be settled: {}", e.what()); // it is tried again
+    }
 }
 
 } // namespace qsketch_server

@@ -5,6 +5,7 @@
 #include "options.hpp"
 #include "storage/key_file.hpp"
 #include "storage/storage.hpp"
+#include "unhurried.hpp"
 
 #include <spdlog/pattern_formatter.h>
 #include <spdlog/sinks/stdout_sinks.h>
@@ -109,7 +110,7 @@ int serve(const options& opts, const sigset_t& signals) {
         reload_tokens(app.access, signal == SIGHUP);
         if (signal == SIGHUP) signal = -1;
         doors.sweep();
-        app.trim();
+        unhurried([&] { app.trim(); });
         if (std::chrono::steady_clock::now() < next_expiry) continue;
         app.expire();
         next_expiry = std::chrono::steady_clock::now() + 10s;

@@ -133,7 +133,9 @@ void kill_and_restart(int rounds, const std::string& durability) {
     const directory place;
     std::mt19937 random(7);
     std::vector<client> clients;
-    for (int i = 0; i < 16; ++i) clients.push_back({static_cast<client::kind>(i % 4), i, i / 4 == 1 ? 50u : 1u});
+    // One, few, and so many that samples and values are logged.
+    for (int i = 0; i < 16; ++i)
+        clients.push_back({static_cast<client::kind>(i % 4), i, i / 4 == 1 ? 50u : i / 4 == 2 ? 1500u : 1u});
     for (int round = 0; round < rounds; ++round) {
         server s(in(place.path(), durability));
         for (client& c : clients) {
@@ -240,7 +242,7 @@ TEST_CASE("A server that cannot have its data ends with status 2 and one line th
         put(store, table::meta, "format", "7");
     }
     CHECK(refusal(in(place.path())) ==
-          "qsketch-server: --data-dir: " + rows + " has the format 7, this version knows format 1 only\n");
+          "qsketch-server: --data-dir: " + rows + " has the format 7, this version knows the formats 1 and 2 only\n");
     std::ofstream(rows + "/CURRENT") << "nonsense";
     const std::string damaged = refusal(in(place.path()));
     CHECK(damaged.find("CURRENT") != std::string::npos);

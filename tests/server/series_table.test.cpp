@@ -32,11 +32,16 @@ std::array<table_rules, table_count> rules() {
 }
 
 constexpr std::size_t plenty = std::size_t{1} << 30;
+/// Batches of so many samples are logged: all, or as the server has it, which is none of those here.
+constexpr std::size_t all_logged = 1;
+constexpr std::size_t none_logged = 1000;
 
 /// A table on a store of its own, which stays where it is when the table is opened again.
 struct opened {
-    explicit opened(const std::string& path, std::size_t max_series = 1000, std::size_t memory = plenty)
-        : rows({path, storage::sync::async}, rules()), samples({table::samples, levels, max_series, memory}, rows) {}
+    explicit opened(const std::string& path, std::size_t max_series = 1000, std::size_t memory = plenty,
+                    std::size_t least_logged = none_logged)
+        : rows({path, storage::sync::async}, rules()),
+          samples({table::samples, levels, max_series, memory, {}, least_logged}, rows) {}
 
     storage rows;
     sample_table samples;
@@ -82,10 +87,22 @@ void evict(opened& o) {
     REQUIRE(o.samples.resident_bytes() == 0);
 }
 
+/// A table that logs all batches.
+struct opened_log : opened {
+    explicit opened_log(const std::string& path, std::size_t memory = plenty)
+        : opened(path, 1000, memory, all_logged) {}
+
+    [[nodiscard]] std::size_t logged() const {
+        std::size_t n = 0;
+        rows.scan(table::samples, "b", "c", [&](auto, auto) { return ++n > 0; });
+        return n;
+    }
+};
+
 /// All of the last day up to five minutes from now; nothing for an unknown key.
 std::optional<value_totals> totals(sample_table& t, const std::string& key) {
     std::optional<value_totals> out;
-    const bool known = t.read(key, [&](const sample_table::window& w) {
+    const bool known = t.read(key, [&](const sample_table::view& w) {
         out = w.query(24h, std::chrono::floor<std::chrono::seconds>(now + 5min)).sketch.totals();
     });
     CHECK(known == out.has_value());
@@ -118,7 +135,7 @@ void check_windows(sample_table& t, const exact_samples& all) {
     for (const auto& [key, seconds] : all) {
         CAPTURE(key);
         for (const auto length : {1s, 2s, 10s, 61s, 777s, 3600s, 30000s, 86400s}) {
-            const bool known = t.read(key, [&, &exact = seconds](const sample_table::window& w) {
+            const bool known = t.read(key, [&, &exact = seconds](const sample_table::view& w) {
                 const auto got = w.query(length, std::chrono::floor<std::chrono::seconds>(now));
                 value_totals expected;
                 for (auto at = exact.lower_bound(got.from.time_since_epoch().count());
@@ -140,15 +157,17 @@ void check_windows(sample_table& t, const exact_samples& all) {
 
 TEST_CASE("Windows of every length have what was added, at once, from the store, and after opening it again") {
     const directory place;
+    const std::size_t least_logged = GENERATE(none_logged, 300, all_logged);
     std::mt19937_64 random(1);
     exact_samples all;
     for (int round = 0; round < 3; ++round) {
-        opened o(place.path());
+        opened o(place.path(), 1000, plenty, least_logged);
         check_windows(o.samples, all);
         for (int i = 0; i < 20; ++i) {
-            const auto events = random_events(random, 500, 7, i % 2 == 0 ? 20 : 80'000);
+            const auto events = random_events(random, i % 3 == 0 ? 100 : 500, 7, i % 2 == 0 ? 20 : 80'000);
             remember(all, events);
             CHECK(add(o, events) == 0);
+            if (i % 6 == 1) o.samples.settle();
             if (i % 7 == 3) evict(o);
             if (i % 5 == 4) check_windows(o.samples, all);
         }
@@ -169,7 +188,7 @@ TEST_CASE("A series with few samples is exact to the second however old they are
     }
     opened o(place.path());
     for (int i = 0; i < 100; ++i)
-        o.samples.read("k", [&](const sample_table::window& w) {
+        o.samples.read("k", [&](const sample_table::view& w) {
             const auto at = std::chrono::floor<std::chrono::seconds>(events[static_cast<std::size_t>(i)].at);
             const auto found = w.query(1s, at);
             CHECK(found.sketch.totals().sum == i);
@@ -180,7 +199,7 @@ TEST_CASE("A series with few samples is exact to the second however old they are
 
 TEST_CASE("What is staged is seen when it is committed, once, whether the window is in memory or not") {
     const directory place;
-    opened o(place.path());
+    opened o(place.path(), 1000, plenty, GENERATE(none_logged, all_logged));
     REQUIRE(add(o, {{"k", now, 1}}) == 0);
     const bool resident = GENERATE(true, false);
     if (!resident) evict(o);
@@ -347,7 +366,7 @@ TEST_CASE("Samples are counted once while writers, readers and evictions go on b
     constexpr int writers = 3;
     constexpr int rounds = 60;
     constexpr int keys = 5;
-    opened o(place.path(), keys + 1, 20'000);
+    opened o(place.path(), keys + 1, 20'000, GENERATE(none_logged, all_logged));
     std::atomic<int> writing = writers;
     std::vector<std::thread> threads;
     for (int w = 0; w < writers; ++w)
@@ -381,6 +400,7 @@ TEST_CASE("Samples are counted once while writers, readers and evictions go on b
         while (writing > 0) {
             o.samples.drop_idle();
             o.samples.trim();
+            o.samples.settle();
             (void)erase(o, "not there");
             changes c;
             if (o.samples.stage(c, batch_of({{"comes and goes", now, 1}})).empty()) o.rows.commit(std::move(c));
@@ -394,6 +414,180 @@ TEST_CASE("Samples are counted once while writers, readers and evictions go on b
         evict(o);
     }
     CHECK_FALSE(totals(o.samples, "comes and goes"));
+}
+
+TEST_CASE("A large batch is one row until it is settled, but for what its series are not ready for") {
+    const directory place;
+    {
+        opened_log o(place.path());
+        REQUIRE(add(o, {{"k", now, 1}, {"l", now, 2}}) == 0);
+        CHECK(o.logged() == 0); // their names had to be written
+        REQUIRE(add(o, {{"new", now, 4}, {"k", now, 8}, {"k", now - 1s, 16}, {"l", now + 3h, 32}}) == 0);
+        CHECK(o.logged() == 1);
+        CHECK(totals(o.samples, "new")->sum == 4);
+        CHECK(totals(o.samples, "k")->sum == 25);
+        REQUIRE(add(o, {{"k", now, 64}}) == 0);
+        CHECK(o.logged() == 2);
+    }
+    {
+        opened_log o(place.path()); // with the log as it was
+        CHECK(o.logged() == 2);
+        CHECK(totals(o.samples, "k")->sum == 89);
+        REQUIRE(add(o, {{"k", now, 128}}) == 0);
+        CHECK(o.logged() == 3);
+        evict(o);
+        CHECK(totals(o.samples, "k")->sum == 217);
+        if (GENERATE(true, false)) evict(o);
+        o.samples.settle();
+        CHECK(o.logged() == 0);
+        CHECK(totals(o.samples, "k")->sum == 217);
+        evict(o);
+        CHECK(totals(o.samples, "k")->sum == 217);
+        o.samples.settle();
+        CHECK(totals(o.samples, "k")->sum == 217);
+    }
+    opened_log o(place.path());
+    CHECK(totals(o.samples, "k")->sum == 217);
+    CHECK(totals(o.samples, "k")->count == 5);
+    CHECK(totals(o.samples, "new")->sum == 4);
+    o.samples.read("l", [&](const sample_table::view& w) {
+        CHECK(w.query(24h, std::chrono::floor<std::chrono::seconds>(now + 3h)).sketch.totals().sum == 34);
+    });
+    expire(o, now + 2h); // the log must not have kept from the store how new a series is
+    CHECK(o.samples.names("", "", 10) == std::vector<std::string>{"l"});
+}
+
+TEST_CASE("Samples in the log are those of their second alone") {
+    const directory place;
+    opened_log o(place.path());
+    REQUIRE(add(o, {{"k", now, 1}}) == 0);
+    REQUIRE(add(o, {{"k", now - 5s, 2}, {"k", now - 4s, 4}, {"k", now - 4s, 8}, {"k", now - 3s, 16}}) == 0);
+    REQUIRE(o.logged() == 1);
+    o.samples.read("k", [&](const sample_table::view& w) {
+        const auto sum = [&](std::chrono::seconds length, std::chrono::seconds ago) {
+            return w.query(length, std::chrono::floor<std::chrono::seconds>(now - ago)).sketch.totals().sum;
+        };
+        CHECK(sum(1s, 0s) == 1);
+        CHECK(sum(1s, 3s) == 16);
+        CHECK(sum(1s, 4s) == 12);
+        CHECK(sum(2s, 4s) == 14);
+        CHECK(sum(5s, 0s) == 29);
+        CHECK(sum(100s, 6s) == 0);
+    });
+}
+
+TEST_CASE("What the log has of a series is forgotten with it, and keeps a series that is in use") {
+    const directory place;
+    {
+        opened_log o(place.path());
+        REQUIRE(add(o, {{"k", now - 10h, 1}, {"other", now - 10h, 1}}) == 0);
+        REQUIRE(add(o, {{"k", now - 10h, 2}, {"other", now - 10h + 1s, 2}}) == 0);
+        REQUIRE(o.logged() == 1);
+        SECTION("because it is deleted") { CHECK(erase(o, "k")); }
+        SECTION("because it expires") { expire(o, now - 10h + 1s); }
+        CHECK(o.logged() == 0);
+        CHECK_FALSE(totals(o.samples, "k"));
+        CHECK(totals(o.samples, "other")->sum == 3);
+        REQUIRE(add(o, {{"k", now, 8}}) == 0);
+        CHECK(totals(o.samples, "k")->sum == 8);
+    }
+    opened_log o(place.path());
+    CHECK(totals(o.samples, "k")->sum == 8);
+    CHECK(totals(o.samples, "other")->sum == 3);
+}
+
+TEST_CASE("A window with samples in the log that is not in memory is read beside a commit under way") {
+    const directory place;
+    opened_log o(place.path());
+    REQUIRE(add(o, {{"k", now, 1}}) == 0);
+    evict(o);
+    REQUIRE(add(o, {{"k", now, 2}}) == 0);
+    std::atomic<bool> staged = false;
+    std::atomic<bool> go = false;
+    std::thread writer([&] {
+        changes c;
+        sample_sketch four;
+        four.add(4);
+        CHECK(o.samples.stage(c, "k", now, four));
+        staged = true;
+        while (!go) std::this_thread::yield();
+        o.rows.commit(std::move(c));
+    });
+    while (!staged) std::this_thread::yield();
+    std::thread reader([&] { CHECK(totals(o.samples, "k")->sum == 7); }); // waits for the commit
+    go = true;
+    writer.join();
+    reader.join();
+    CHECK(totals(o.samples, "k")->sum == 7);
+}
+
+TEST_CASE("Metrics in the log are found as those in windows are") {
+    const directory place;
+    storage rows({place.path(), storage::sync::async}, rules());
+    metric_store metrics({table::metrics, metric_store::levels(24h), 10, plenty, {}, all_logged}, rows);
+    for (int i = 1; i <= 3; ++i) {
+        changes c;
+        REQUIRE(metrics.table().stage(c, batch_of({{std::string("m\0", 2), now, i * 1.0}})).empty());
+        rows.commit(std::move(c));
+        if (i == 2) metrics.table().settle();
+    }
+    metric_query query;
+    query.metric = "m";
+    query.rows = {{now - 10s, now + 1s}};
+    const auto found = metrics.aggregate(query);
+    REQUIRE(found.size() == 1);
+    REQUIRE(found[0].groups().size() == 1);
+    const aggregation sum[] = {*aggregation::named("sum")};
+    CHECK(found[0].groups().begin()->second.figures(sum) == std::vector<double>{6});
+}
+
+TEST_CASE("A damaged batch in the log is an error by name") {
+    const directory place;
+    for (const char* row : {"\x05", "\x01k", "\x01k\x02", "\x01k\x02\x02\x01", "\x01k\x02\x01\x01"}) {
+        {
+            storage rows({place.path(), storage::sync::async}, rules());
+            changes c;
+            c.put(table::samples, std::string("b\0\0\0\0\0\0\0\x07", 9), row);
+            rows.commit(std::move(c));
+        }
+        try {
+            const opened_log o(place.path());
+            FAIL_CHECK("it was opened");
+        } catch (const storage_error& e) {
+            CHECK(std::string(e.what()) == "batch 7: samples in the store are damaged");
+        }
+    }
+}
+
+TEST_CASE("A batch is by series and by time, whatever time it spans") {
+    for (const std::int64_t span : {1, 10, 100, 1'000'000'000}) {
+        std::mt19937_64 random(7);
+        exact_samples expected;
+        sample_batch batch;
+        for (int i = 0; i < 3000; ++i) {
+            const event e{"key " + std::to_string(random() % 5),
+                          now - std::chrono::seconds(random() % static_cast<std::uint64_t>(span)), i * 1.0};
+            remember(expected, {e});
+            batch.add(0, e.key, e.at, e.value);
+        }
+        batch.group_by_series();
+        CHECK(batch.samples() == 3000);
+        CHECK_FALSE(batch.find("key 5"));
+        for (const auto& [key, seconds] : expected) {
+            const auto found = batch.find(key);
+            REQUIRE(found);
+            const auto group = batch[*found];
+            CHECK(group.name == key);
+            std::size_t at = 0;
+            for (const auto& [second, values] : seconds)
+                for (const double value : values) {
+                    CHECK(group.seconds[at] == second);
+                    CHECK(group.values[at++] == value);
+                }
+            CHECK(at == group.values.size());
+        }
+    }
+    CHECK_FALSE(sample_batch().find("k"));
 }
 
 TEST_CASE("Whatever way operands are combined and folded, the row holds the same samples") {

@@ -259,14 +259,29 @@ TEST_CASE("A place that is no directory, or may not be written to, is refused by
     }
 }
 
+TEST_CASE("What an earlier version has written is read, and has this format from then on") {
+    const directory place;
+    {
+        storage store({place.path()}, appending_rules());
+        put(store, table::meta, "format", "1");
+        put(store, table::samples, "k", "row");
+    }
+    for (int i = 0; i < 2; ++i) {
+        const storage store({place.path()}, appending_rules());
+        CHECK(store.get(table::meta, "format") == "2");
+        CHECK(store.get(table::samples, "k") == "row");
+    }
+}
+
 TEST_CASE("What another version has written is refused") {
     const directory place;
     SECTION("by its format") {
         {
             storage store({place.path()}, appending_rules());
-            put(store, table::meta, "format", "2");
+            put(store, table::meta, "format", "3");
         }
-        CHECK(refusal(place.path()) == place.path() + "/rows has the format 2, this version knows format 1 only");
+        CHECK(refusal(place.path()) ==
+              place.path() + "/rows has the format 3, this version knows the formats 1 and 2 only");
     }
     SECTION("by a table that is new") {
         { const storage store({place.path()}, appending_rules()); }

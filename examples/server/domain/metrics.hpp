@@ -116,7 +116,7 @@ public:
         return out;
     }
 
-    metric_store(const series::settings& s, const storage& store) : where_(s.where), series_(s, store) {
+    metric_store(const series::settings& s, storage& store) : where_(s.where), series_(s, store) {
         if (const auto row = store.get(where_, average_key)) average_ = running_average::of(*row);
     }
 
@@ -164,7 +164,7 @@ public:
                 continue;
             group_key group;
             for (const std::string& tag : query.group_by) group.emplace_back(id.tag(tag));
-            series_.read(name, [&](const series::window& w) {
+            series_.read(name, [&](const series::view& w) {
                 for (aggregate_row& row : rows) add(row, group, w, query.quantiles);
             });
         }
@@ -174,7 +174,7 @@ public:
 private:
     static constexpr std::string_view average_key = "t";
 
-    static void add(aggregate_row& row, const group_key& group, const series::window& w, bool quantiles) {
+    static void add(aggregate_row& row, const group_key& group, const series::view& w, bool quantiles) {
         using namespace std::chrono;
         const auto from = floor<seconds>(row.asked().from);
         const auto to = ceil<seconds>(row.asked().to);

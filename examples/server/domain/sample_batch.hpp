@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <deque>
 #include <numeric>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -44,31 +45,29 @@ public:
 
     /// To be called once, after the last add().
     void group_by_series() {
+        sort_by_time();
         begins_.assign(names_.size() + 1, 0);
         for (const record& r : records_) ++begins_[r.series + 1];
         std::partial_sum(begins_.begin(), begins_.end(), begins_.begin());
         std::vector<std::uint32_t> next(begins_.begin(), begins_.end() - 1);
-        std::vector<record> sorted(records_.size());
-        for (const record& r : records_) sorted[next[r.series]++] = r;
-        const auto by_time = [](const record& a, const record& b) { return a.second < b.second; };
-        for (std::size_t i = 0; i < names_.size(); ++i) {
-            const auto begin = sorted.begin() + begins_[i];
-            const auto end = sorted.begin() + begins_[i + 1];
-            if (!std::is_sorted(begin, end, by_time)) std::stable_sort(begin, end, by_time);
-        }
-        seconds_.reserve(sorted.size());
-        values_.reserve(sorted.size());
-        lines_.reserve(sorted.size());
-        for (const record& r : sorted) {
-            seconds_.push_back(r.second);
-            values_.push_back(r.value);
-            lines_.push_back(r.line);
+        seconds_.resize(records_.size());
+        values_.resize(records_.size());
+        lines_.resize(records_.size());
+        for (const record& r : records_) {
+            const std::uint32_t to = next[r.series]++;
+            seconds_[to] = r.second;
+            values_[to] = r.value;
+            lines_[to] = r.line;
         }
         records_ = {};
     }
 
     /// How many series there are.
     [[nodiscard]] std::size_t size() const noexcept { return names_.size(); }
+    /// What a sample takes after group_by_series(), about.
+    static constexpr std::size_t sample_bytes = 20;
+    /// After group_by_series(): of all series.
+    [[nodiscard]] std::size_t samples() const noexcept { return values_.size(); }
     /// In the order in which they first came.
     [[nodiscard]] std::string_view name(std::size_t series) const noexcept { return names_[series]; }
 
@@ -80,6 +79,14 @@ public:
                 std::span(lines_).subspan(begin, n)};
     }
 
+    /// The number of the series of that name, if there is one.
+    [[nodiscard]] std::optional<std::size_t> find(std::string_view name) const noexcept {
+        if (slots_.empty()) return {};
+        const slot found = slots_[slot_of(name, hash_(name))];
+        if (found == 0) return {};
+        return found - 1;
+    }
+
 private:
     struct record {
         std::uint32_t series;
@@ -88,20 +95,44 @@ private:
         double value;
     };
 
+    /// In the order in which they came where the second is the same.
+    void sort_by_time() {
+        const auto by_time = [](const record& a, const record& b) { return a.second < b.second; };
+        if (std::is_sorted(records_.begin(), records_.end(), by_time)) return;
+        const auto [first, last] = std::minmax_element(records_.begin(), records_.end(), by_time);
+        const std::int64_t begin = first->second;
+        const auto seconds = static_cast<std::uint64_t>(last->second) - static_cast<std::uint64_t>(begin);
+        if (seconds > records_.size()) return std::stable_sort(records_.begin(), records_.end(), by_time);
+        std::vector<std::uint32_t> next(static_cast<std::size_t>(seconds) + 2);
+        const auto place = [&](const record& r) { return static_cast<std::size_t>(r.second - begin); };
+        for (const record& r : records_) ++next[place(r) + 1];
+        std::partial_sum(next.begin(), next.end(), next.begin());
+        std::vector<record> sorted(records_.size());
+        for (const record& r : records_) sorted[next[place(r)]++] = r;
+        records_ = std::move(sorted);
+    }
+
+    using slot = std::uint32_t;
+
+    /// Where the number of that name is or, where it is 0, would be. There are free slots.
+    [[nodiscard]] std::size_t slot_of(std::string_view name, std::uint64_t hash) const noexcept {
+        std::size_t at = hash & (slots_.size() - 1);
+        while (slots_[at] != 0 && !(hashes_[slots_[at] - 1] == hash && names_[slots_[at] - 1] == name))
+            at = (at + 1) & (slots_.size() - 1);
+        return at;
+    }
+
     /// The series of that name, perhaps a new one.
     [[nodiscard]] std::size_t number_of(std::string_view name) {
         if (names_.size() * 2 >= slots_.size()) grow();
         const std::uint64_t hash = hash_(name);
-        for (std::size_t at = hash & (slots_.size() - 1);; at = (at + 1) & (slots_.size() - 1)) {
-            if (slots_[at] == 0) {
-                names_.emplace_back(name);
-                hashes_.push_back(hash);
-                slots_[at] = static_cast<std::uint32_t>(names_.size());
-                return names_.size() - 1;
-            }
-            if (const std::size_t series = slots_[at] - 1; hashes_[series] == hash && names_[series] == name)
-                return series;
+        slot& found = slots_[slot_of(name, hash)];
+        if (found == 0) {
+            names_.emplace_back(name);
+            hashes_.push_back(hash);
+            found = static_cast<slot>(names_.size());
         }
+        return found - 1;
     }
 
     void grow() {
@@ -109,14 +140,14 @@ private:
         for (std::size_t i = 0; i < hashes_.size(); ++i) {
             std::size_t at = hashes_[i] & (slots_.size() - 1);
             while (slots_[at] != 0) at = (at + 1) & (slots_.size() - 1);
-            slots_[at] = static_cast<std::uint32_t>(i + 1);
+            slots_[at] = static_cast<slot>(i + 1);
         }
     }
 
     qsketch::hash hash_;
     std::deque<std::string> names_;
     std::vector<std::uint64_t> hashes_;
-    std::vector<std::uint32_t> slots_; // open addressing: number of the series, from 1
+    std::vector<slot> slots_; // open addressing: number of the series, from 1
     std::size_t latest_ = 0;
     std::vector<record> records_;
     std::vector<std::uint32_t> begins_;

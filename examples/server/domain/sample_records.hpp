@@ -16,6 +16,25 @@
 // and the values, little-endian; or a varint of twice the size of a sketch's image plus one, the second, the image.
 namespace qsketch_server {
 
+inline void put_varint(std::string& out, std::uint64_t value) {
+    for (; value >= 0x80; value >>= 7) out += static_cast<char>(value | 0x80);
+    out += static_cast<char>(value);
+}
+
+[[noreturn]] inline void fail_records() { throw qsketch::format_error("samples in the store are damaged"); }
+
+/// Takes it off the front. Throws qsketch::format_error.
+[[nodiscard]] inline std::uint64_t take_varint(std::string_view& in) {
+    std::uint64_t value = 0;
+    for (unsigned shift = 0;; shift += 7) {
+        if (in.empty() || shift > 63) fail_records();
+        const auto byte = static_cast<unsigned char>(in.front());
+        in.remove_prefix(1);
+        value |= std::uint64_t{byte & 0x7fu} << shift;
+        if (byte < 0x80) return value;
+    }
+}
+
 class record_writer {
 public:
     explicit record_writer(std::string& out) noexcept : out_(out) {}
@@ -40,12 +59,8 @@ public:
 
 private:
     void begin(std::uint64_t what, std::int64_t second) {
-        varint(what);
-        varint(static_cast<std::uint64_t>(second));
-    }
-    void varint(std::uint64_t value) {
-        for (; value >= 0x80; value >>= 7) out_ += static_cast<char>(value | 0x80);
-        out_ += static_cast<char>(value);
+        put_varint(out_, what);
+        put_varint(out_, static_cast<std::uint64_t>(second));
     }
 
     std::string& out_;
@@ -55,24 +70,13 @@ private:
 /// Throws qsketch::format_error where the bytes are no list of records; those before have been visited then.
 template <class OnValues, class OnImage>
 void read_records(std::string_view records, OnValues on_values, OnImage on_image) {
-    const auto fail = [] { throw qsketch::format_error("samples in the store are damaged"); };
-    const auto varint = [&] {
-        std::uint64_t value = 0;
-        for (unsigned shift = 0;; shift += 7) {
-            if (records.empty() || shift > 63) fail();
-            const auto byte = static_cast<unsigned char>(records.front());
-            records.remove_prefix(1);
-            value |= std::uint64_t{byte & 0x7fu} << shift;
-            if (byte < 0x80) return value;
-        }
-    };
     std::vector<double> values;
     while (!records.empty()) {
-        const std::uint64_t what = varint();
-        const auto second = static_cast<std::int64_t>(varint());
+        const std::uint64_t what = take_varint(records);
+        const auto second = static_cast<std::int64_t>(take_varint(records));
         const std::uint64_t n = what / 2;
         const std::size_t unit = what % 2 == 0 ? sizeof(double) : 1;
-        if (n > records.size() / unit) fail();
+        if (n > records.size() / unit) fail_records();
         const std::size_t size = static_cast<std::size_t>(n) * unit;
         if (what % 2 == 0) {
             values.resize(static_cast<std::size_t>(n));

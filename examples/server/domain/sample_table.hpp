@@ -88,7 +88,7 @@ public:
     /// The samples of the last `length`, of whole seconds; nothing for an unknown key.
     [[nodiscard]] std::optional<answer> query(std::string_view key, std::chrono::seconds length, instant now) {
         std::optional<answer> found;
-        read(key, [&](const window& w) {
+        read(key, [&](const view& w) {
             // A second more: the one that began before now - length and ends after it.
             found = w.query(length + std::chrono::seconds(1), std::chrono::floor<std::chrono::seconds>(now));
         });

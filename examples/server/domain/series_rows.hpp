@@ -73,6 +73,13 @@ public:
         }
     }
 
+    static void add(Sketch& to, std::span<const double> values) {
+        try {
+            to.add(values);
+        } catch (const qsketch::incompatible_error&) {
+        }
+    }
+
     /// For table_rules.
     [[nodiscard]] std::string fold(std::optional<std::string_view> existing,
                                    std::span<const std::string_view> operands) const {

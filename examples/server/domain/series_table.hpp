@@ -1,5 +1,6 @@
 #pragma once
 
+#include "domain/batch_log.hpp"
 #include "domain/sample_batch.hpp"
 #include "domain/series_rows.hpp"
 #include "domain/turnstile.hpp"
@@ -16,10 +17,12 @@
 #include <functional>
 #include <limits>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -32,6 +35,10 @@ namespace qsketch_server {
 /// series: a new series begins with an empty one, the others come from the store when they are asked for, which is
 /// possible only while no commit of the series is under way, and commits add to it if it is there.
 ///
+/// A large batch is logged: it becomes one row as it came, and is kept beside the windows, where queries find it. When
+/// there are several of them they are settled: their samples go into the rows and the windows of their series together,
+/// which is when looking for the places of these pays.
+///
 /// All members may be called from any thread. A thread that has staged changes commits them or gives them up before it
 /// calls anything else here.
 template <class Sketch>
@@ -42,6 +49,10 @@ public:
     using level = typename rows::level;
 
     static constexpr std::uint32_t idle_calls = 30;
+    /// So many samples in the log are settled before more come, by the thread that brings them; while it does, or if
+    /// it cannot, others may bring up to most_logged.
+    static constexpr std::size_t settled_at_once = std::size_t{1} << 19;
+    static constexpr std::size_t most_logged = 2 * settled_at_once;
 
     struct settings {
         table where;
@@ -49,6 +60,7 @@ public:
         std::size_t max_series;
         std::size_t memory; ///< Bytes that windows may take.
         qsketch::hash hash{};
+        std::size_t least_logged = 1000; ///< Batches of so many samples are logged.
     };
 
     /// How the store folds the rows of a series_table.
@@ -61,31 +73,84 @@ public:
                 {}};
     }
 
-    /// Reads the names. Throws storage_error.
-    series_table(const settings& s, const storage& store) : series_table(s, store, stored_names(s.where, store)) {}
+    /// A series as it is: the window, and what is in the log of it.
+    class view {
+    public:
+        /// As window::query(); what is in the log is exact to the second.
+        [[nodiscard]] typename window::answer query(std::chrono::seconds length, event_clock::time_point now) const {
+            auto found = window_.query(length, now);
+            std::vector<double> values;
+            visit_logged(log_, name_, settled_, [&](const sample_batch::group& group) {
+                const auto begin = group.seconds.begin();
+                const auto place = [&](event_clock::time_point t) {
+                    return std::lower_bound(begin, group.seconds.end(), t.time_since_epoch().count()) - begin;
+                };
+                values.insert(values.end(), group.values.begin() + place(found.from),
+                              group.values.begin() + place(found.to));
+            });
+            if (!values.empty()) rows::add(found.sketch, std::span<const double>(values));
+            return found;
+        }
+
+    private:
+        friend series_table;
+        view(const window& w, const batch_log::list& log, std::string_view name, std::uint64_t settled)
+            : window_(w), log_(log), name_(name), settled_(settled) {}
+
+        const window& window_;
+        const batch_log::list& log_;
+        std::string_view name_;
+        std::uint64_t settled_;
+    };
+
+    /// Reads the names and the log. Throws storage_error.
+    series_table(const settings& s, storage& store) : series_table(s, store, stored_names(s.where, store)) {}
 
     /// Adds the samples to the changes, but for those of new series beyond max_series: their groups are returned.
+    /// May settle the log before that.
     [[nodiscard]] std::vector<std::size_t> stage(changes& to, std::shared_ptr<const sample_batch> batch) {
+        const bool large = batch->samples() >= least_logged_;
+        if (large && log_.samples() >= settled_at_once) try_settle();
+        const bool logs = large && log_.samples() < most_logged;
         std::vector<std::size_t> refused;
         auto staged = std::make_shared<commit_under_way>(*this);
         std::string operand;
+        batch_row row;
+        logged_batch logged{{}, batch};
         for (std::size_t i = 0; i < batch->size(); ++i) {
             const auto group = (*batch)[i];
-            operand = rows::empty_operand();
-            record_writer records(operand);
-            each_second(group, [&](std::int64_t second, auto values) { records.values(second, values); });
-            if (staged->begin(to, group.name, group.seconds.back(), i))
-                to.merge(where_, state_key(group.name), operand);
-            else
+            const beginning how = staged->begin(to, group.name, group.seconds.back(), i, logs);
+            if (how == beginning::logged) {
+                row.add(group.name, [&](record_writer records) { put(records, {&group, 1}); });
+                continue;
+            }
+            logged.elsewhere.push_back(i);
+            if (how == beginning::refused) {
                 refused.push_back(i);
+                continue;
+            }
+            operand = rows::empty_operand();
+            put(record_writer(operand), {&group, 1});
+            to.merge(where_, state_key(group.name), operand);
+        }
+        if (logged.elsewhere.size() < batch->size()) {
+            logged.key = log_key(next_row_++);
+            to.put(where_, logged.key, row.bytes);
+            staged->logged = std::move(logged);
         }
         staged->apply = [batch = std::move(batch)](std::size_t i, window& w) {
             const auto group = (*batch)[i];
-            each_second(group, [&](std::int64_t second, auto values) { rows::add(w, second, values); });
-            return group.values.size();
+            return add(w, {&group, 1});
         };
         finish(to, std::move(staged));
         return refused;
+    }
+
+    /// Puts what is in the log into the rows of the series, and their windows; waits if somebody else does so.
+    /// Throws storage_error; then it stays in the log.
+    void settle() {
+        const std::lock_guard alone(settling_);
+        if (log_.samples() > 0) settle_alone();
     }
 
     /// Adds what a sketch holds, at one time. False, with nothing added, for a new series beyond max_series.
@@ -157,10 +222,11 @@ public:
         stage_removal(to, std::move(still_idle), std::move(alone));
     }
 
-    /// Calls f(const window&), under a lock of the series, or on a window of this call's own. False for an unknown
+    /// Calls f(const view&), under a lock of the series, or on a window of this call's own. False for an unknown
     /// name. Throws storage_error.
-    template <std::invocable<const window&> Function>
+    template <class Function>
     bool read(std::string_view name, Function&& f) {
+        const batch_log::list log = log_.all(); // what is settled from now on is known by its number
         bool known = false;
         bool resident = false;
         map_.read(name, [&](const series& s) {
@@ -168,9 +234,9 @@ public:
             resident = s.state != nullptr;
             if (!known || !resident) return;
             s.used = tick_.load();
-            f(std::as_const(*s.state));
+            f(view(*s.state, log, name, s.settled));
         });
-        return resident ? known : known && read_from_store(name, f);
+        return resident ? known : known && read_from_store(name, log, f);
     }
 
     /// At most `limit` names that begin with `prefix` and come after `after`, in byte order. One whose first commit is
@@ -195,7 +261,9 @@ public:
     /// Of the windows in memory, about.
     [[nodiscard]] std::size_t resident_bytes() const noexcept { return resident_bytes_; }
     /// Of everything in memory, about. Looks at every series.
-    [[nodiscard]] std::size_t memory_bytes() const { return map_.memory_bytes() + resident_bytes_; }
+    [[nodiscard]] std::size_t memory_bytes() const {
+        return map_.memory_bytes() + resident_bytes_ + log_.samples() * sample_batch::sample_bytes;
+    }
 
 private:
     static constexpr std::int64_t never = std::numeric_limits<std::int64_t>::min();
@@ -217,14 +285,15 @@ private:
         series() = default;
         series(series&& other) noexcept
             : state(std::move(other.state)), newest(other.newest), named_until(other.named_until), bytes(other.bytes),
-              added(other.added), under_way(other.under_way), known(other.known), fresh(other.fresh),
-              missed(other.missed), used(other.used.load()) {}
+              added(other.added), settled(other.settled), under_way(other.under_way), known(other.known),
+              fresh(other.fresh), missed(other.missed), used(other.used.load()) {}
 
         std::unique_ptr<window> state;    // null: in the store only
         std::int64_t newest = never;      // second of the newest sample, or not long after it
         std::int64_t named_until = never; // the second that the row of the name says there is no sample after
         std::size_t bytes = 0;            // of state, when it was last measured
         std::size_t added = 0;            // bytes since it was measured, about
+        std::uint64_t settled = 0;        // what the log had up to this number is in the window and in the row
         std::uint32_t under_way = 0;      // commits
         bool known = false;               // the name is in the store
         bool fresh = true;                // made just now
@@ -233,9 +302,17 @@ private:
         mutable std::atomic<std::uint32_t> used = 0;
     };
 
+    enum class beginning {
+        refused, ///< There is no room for a new series.
+        logged,  ///< Nothing is to be done but to log the samples.
+        begun
+    };
+
     /// What one call of stage() has to do when it is committed, or else to undo.
     struct commit_under_way {
-        explicit commit_under_way(series_table& t) : owner(t), inside(t.turnstile_) {}
+        explicit commit_under_way(series_table& t) : owner(t) { inside.emplace(t.turnstile_); }
+        /// For a thread that has closed the turnstile.
+        commit_under_way(series_table& t, const turnstile::closure&) : owner(t) {}
         commit_under_way(const commit_under_way&) = delete;
         commit_under_way& operator=(const commit_under_way&) = delete;
         ~commit_under_way() {
@@ -250,25 +327,30 @@ private:
             std::size_t number;
         };
 
-        /// False if there is no room for the series. The name must live as long as this does.
-        [[nodiscard]] bool begin(changes& to, std::string_view name, std::int64_t newest, std::size_t number) {
+        /// The name must live as long as this does.
+        [[nodiscard]] beginning begin(changes& to, std::string_view name, std::int64_t newest, std::size_t number,
+                                      bool may_log = false) {
             std::optional<std::int64_t> name_until;
-            parts.reserve(parts.size() + 1);
-            if (!owner.begin(name, newest, name_until)) return false;
+            if (parts.size() == parts.capacity()) parts.reserve(2 * parts.size() + 1); // not after it has begun
+            const beginning how = owner.begin(name, newest, may_log, name_until);
+            if (how != beginning::begun) return how;
             parts.push_back({name, newest, name_until.value_or(never), number});
             if (name_until) to.put(owner.where_, name_key(name), name_row(*name_until));
-            return true;
+            return how;
         }
         [[nodiscard]] bool begin_owned(changes& to, const std::string& name, std::int64_t newest) {
             owned_name = name;
-            return begin(to, owned_name, newest, 0);
+            return begin(to, owned_name, newest, 0) == beginning::begun;
         }
 
         series_table& owner;
-        turnstile::visit inside;
+        std::optional<turnstile::visit> inside;
         std::string owned_name;
         std::vector<part> parts;
         std::function<std::size_t(std::size_t number, window& w)> apply; // returns how many values it has added
+        std::optional<logged_batch> logged;
+        std::uint64_t settles = 0; // up to this number of the log
+        std::size_t settled_batches = 0;
         bool applied = false;
     };
 
@@ -285,8 +367,8 @@ private:
         return out;
     }
 
-    series_table(const settings& s, const storage& store, const name_list& names)
-        : where_(s.where), rows_(s.levels), memory_(s.memory), store_(store),
+    series_table(const settings& s, storage& store, const name_list& names)
+        : where_(s.where), rows_(s.levels), memory_(s.memory), least_logged_(s.least_logged), store_(store),
           map_((std::max)({s.max_series, names.size(), std::size_t{1}}), [](const std::string&) { return series(); },
                no_clock(), s.hash) {
         for (const auto& [name, until] : names)
@@ -295,14 +377,30 @@ private:
                 one.known = true;
                 one.fresh = false;
             });
+        store.scan(where_, log_key(0), flag_key({}), [&](std::string_view key, std::string_view row) {
+            logged_batch logged{std::string(key), read_logged(key, row, s.hash)};
+            next_row_ = row_number(key) + 1;
+            log_.add(std::move(logged));
+            return true;
+        });
         store.scan(where_, flag_key({}), name_key({}), [&](std::string_view key, std::string_view) {
             update_known(key.substr(1), [](series& one) { one.beside = true; });
             return true;
         });
     }
 
-    // Small rows come before large ones, so that reading them at the start passes over none of these: the flag of a
-    // series that has rows beside its window, names, those rows, windows.
+    // What is read at the start comes before what is not: batches, the flag of a series that has rows beside its
+    // window, names, those rows, windows.
+    [[nodiscard]] static std::string log_key(std::uint64_t number) {
+        std::string out = "b";
+        for (int shift = 56; shift >= 0; shift -= 8) out += static_cast<char>(number >> shift);
+        return out;
+    }
+    [[nodiscard]] static std::uint64_t row_number(std::string_view log_key) noexcept {
+        std::uint64_t out = 0;
+        for (const char c : log_key.substr(1)) out = out << 8 | static_cast<unsigned char>(c);
+        return out;
+    }
     [[nodiscard]] static std::string flag_key(std::string_view name) { return std::string("f").append(name); }
     [[nodiscard]] static std::string name_key(std::string_view name) { return std::string("n").append(name); }
     [[nodiscard]] static std::string beside_key(std::string_view name, std::string_view which) {
@@ -315,30 +413,144 @@ private:
         return row;
     }
 
-    /// Calls visit(second, values) for each second of the group.
+    using group_list = std::span<const sample_batch::group>; // of one series
+
+    /// Calls visit(second, values) for each second, in order.
     template <class Visitor>
-    static void each_second(const sample_batch::group& group, Visitor visit) {
-        for (std::size_t begin = 0; begin < group.seconds.size();) {
-            std::size_t end = begin + 1;
-            while (end < group.seconds.size() && group.seconds[end] == group.seconds[begin]) ++end;
-            visit(group.seconds[begin], group.values.subspan(begin, end - begin));
-            begin = end;
+    static void each_second(group_list groups, Visitor visit) {
+        if (groups.size() == 1) {
+            const auto& [name, seconds, all, lines] = groups.front();
+            for (std::size_t begin = 0; begin < seconds.size();) {
+                std::size_t end = begin + 1;
+                while (end < seconds.size() && seconds[end] == seconds[begin]) ++end;
+                visit(seconds[begin], all.subspan(begin, end - begin));
+                begin = end;
+            }
+            return;
+        }
+        std::vector<std::size_t> at(groups.size());
+        std::vector<double> values;
+        for (;;) {
+            std::optional<std::int64_t> second;
+            for (std::size_t i = 0; i < groups.size(); ++i)
+                if (at[i] < groups[i].seconds.size() && (!second || groups[i].seconds[at[i]] < *second))
+                    second = groups[i].seconds[at[i]];
+            if (!second) return;
+            values.clear();
+            for (std::size_t i = 0; i < groups.size(); ++i)
+                for (; at[i] < groups[i].seconds.size() && groups[i].seconds[at[i]] == *second; ++at[i])
+                    values.push_back(groups[i].values[at[i]]);
+            visit(*second, std::span<const double>(values));
+        }
+    }
+    static void put(record_writer to, group_list groups) {
+        each_second(groups, [&](std::int64_t second, auto values) { to.values(second, values); });
+    }
+    /// How many values there are.
+    static std::size_t add(window& to, group_list groups) {
+        std::size_t n = 0;
+        each_second(groups, [&](std::int64_t second, auto values) {
+            rows::add(to, second, values);
+            n += values.size();
+        });
+        return n;
+    }
+
+    /// Calls visit(group) for what the log has of a series beyond what is settled.
+    template <class Visitor>
+    static void visit_logged(const batch_log::list& log, std::string_view name, std::uint64_t settled, Visitor visit) {
+        for (const auto& logged : log)
+            if (logged->number > settled)
+                if (const auto group = logged->find(name); !group.values.empty()) visit(group);
+    }
+    [[nodiscard]] static bool is_logged(const batch_log::list& log, std::string_view name, std::uint64_t settled) {
+        bool any = false;
+        visit_logged(log, name, settled, [&](const sample_batch::group&) { any = true; });
+        return any;
+    }
+
+    [[nodiscard]] static std::shared_ptr<const sample_batch> read_logged(std::string_view key, std::string_view row,
+                                                                         const qsketch::hash& hash) {
+        auto batch = std::make_shared<sample_batch>(hash);
+        try {
+            batch_row::read(row, *batch);
+        } catch (const qsketch::format_error& e) {
+            throw storage_error("batch " + std::to_string(row_number(key)) + ": " + e.what());
+        }
+        batch->group_by_series();
+        return batch;
+    }
+
+    void try_settle() noexcept {
+        try {
+            if (const std::unique_lock alone(settling_, std::try_to_lock); alone) settle_alone();
+        } catch (const std::exception&) { // who brings more finds out what is wrong
         }
     }
 
+    /// Under settling_.
+    void settle_alone() {
+        changes c;
+        stage_settling(c, std::make_shared<commit_under_way>(*this));
+        if (!c.empty()) store_.commit(std::move(c));
+    }
+
+    void stage_settling(changes& to, std::shared_ptr<commit_under_way> staged) {
+        struct series_groups {
+            std::string_view name;
+            std::int64_t newest;
+            std::vector<sample_batch::group> groups;
+        };
+        const batch_log::list log = log_.all();
+        if (log.empty()) return;
+        staged->settles = log.back()->number;
+        auto all = std::make_shared<std::vector<series_groups>>();
+        std::unordered_map<std::string_view, std::size_t> places;
+        for (const auto& logged : log) {
+            to.remove(where_, logged->key);
+            logged->each([&](const sample_batch::group& group) {
+                const auto [place, made] = places.try_emplace(group.name, all->size());
+                if (made) all->push_back({group.name, group.seconds.back(), {}});
+                series_groups& s = (*all)[place->second];
+                s.newest = (std::max)(s.newest, group.seconds.back());
+                s.groups.push_back(group);
+            });
+        }
+        std::string operand;
+        for (std::size_t i = 0; i < all->size(); ++i) {
+            const series_groups& s = (*all)[i];
+            if (staged->begin(to, s.name, s.newest, i) != beginning::begun) continue;
+            operand = rows::empty_operand();
+            put(record_writer(operand), s.groups);
+            to.merge(where_, state_key(s.name), operand);
+        }
+        staged->apply = [all = std::move(all), log](std::size_t i, window& w) { return add(w, (*all)[i].groups); };
+        staged->settled_batches = log.size();
+        finish(to, std::move(staged));
+    }
+
     /// A commit of the series gets under way. If the row of its name is to be written, `name_until` says with what.
-    /// False if the series is new and there is no room for it.
-    [[nodiscard]] bool begin(std::string_view name, std::int64_t newest, std::optional<std::int64_t>& name_until) {
-        return map_.update(name, [&](series& s) {
+    [[nodiscard]] beginning begin(std::string_view name, std::int64_t newest, bool may_log,
+                                  std::optional<std::int64_t>& name_until) {
+        beginning how = beginning::refused;
+        map_.update(name, [&](series& s) {
+            if (may_log && s.known && newest <= s.named_until) {
+                s.newest = (std::max)(s.newest, newest);
+                how = beginning::logged;
+                return;
+            }
             if (s.fresh) { // there is nothing of it in the store
                 s.state = std::make_unique<window>(rows_.empty_window());
                 s.used = tick_.load();
                 measure(s);
+                s.settled = log_.latest(); // nor in the log
                 s.fresh = false;
             }
             if (!s.known || newest > s.named_until) name_until = (newest / name_precision + 1) * name_precision;
             ++s.under_way;
+            how = beginning::begun;
         });
+        return how;
     }
 
     void finish(changes& to, std::shared_ptr<commit_under_way> staged) {
@@ -354,6 +566,7 @@ private:
                 s.newest = (std::max)(s.newest, p.newest);
                 if (p.named_until != never) s.named_until = p.named_until;
                 if (s.under_way > 0) --s.under_way;
+                if (staged.settles > 0) s.settled = staged.settles;
                 if (!s.state) return;
                 s.used = tick_.load();
                 try {
@@ -363,6 +576,8 @@ private:
                     drop(s); // the store has it
                 }
             });
+        if (staged.logged) log_.add(std::move(*staged.logged));
+        log_.drop(staged.settled_batches);
         staged.applied = true;
     }
 
@@ -377,6 +592,7 @@ private:
     }
 
     void stage_removal(changes& to, std::vector<std::string> names, std::shared_ptr<turnstile::closure> alone) {
+        stage_settling(to, std::make_shared<commit_under_way>(*this, *alone)); // the log may have samples of them
         for (const std::string& name : names) {
             to.remove(where_, name_key(name));
             to.remove(where_, state_key(name));
@@ -408,23 +624,27 @@ private:
 
     /// As read(), of a window that was not in memory a moment ago.
     template <class Function>
-    bool read_from_store(std::string_view name, Function&& f) {
+    bool read_from_store(std::string_view name, const batch_log::list& log, Function&& f) {
         bool called = false;
         bool busy = false;
         bool busy_again = false;
+        std::uint64_t settled = 0;
         const auto attempt = [&](series& s) {
             s.used = tick_.load();
+            settled = s.settled;
             busy = !s.state && s.under_way > 0;
             if (busy) {
                 busy_again = std::exchange(s.missed, true);
             } else {
-                load_and_call(s, name, f);
+                load(s, name, [&](const window& w) { f(view(w, log, name, settled)); });
                 called = true;
             }
         };
         update_known(name, attempt);
-        if (busy && !busy_again) { // the row may have of the commits under way what it likes
-            f(std::as_const(*stored(name)));
+        if (busy && !busy_again && !is_logged(log, name, settled)) {
+            // The row may have of the commits under way what it likes.
+            const auto loaded = stored(name);
+            f(view(*loaded, log, name, settled));
             return true;
         }
         if (busy) { // perhaps always; so it would never be loaded
@@ -439,9 +659,9 @@ private:
         return std::make_unique<window>(row ? rows_.read(*row) : rows_.empty_window());
     }
 
-    /// Loads the window, if it is not there, and it stays if there is room.
+    /// Calls f(const window&), loads the window for that, if it is not there, and it stays if there is room.
     template <class Function>
-    void load_and_call(series& s, std::string_view name, Function&& f) {
+    void load(series& s, std::string_view name, Function&& f) {
         if (s.state) return f(std::as_const(*s.state));
         auto loaded = stored(name);
         f(std::as_const(*loaded));
@@ -483,8 +703,12 @@ private:
     table where_;
     rows rows_;
     std::size_t memory_;
-    const storage& store_;
+    std::size_t least_logged_;
+    storage& store_;
     turnstile turnstile_;
+    batch_log log_;
+    std::mutex settling_;
+    std::atomic<std::uint64_t> next_row_ = 1;
     std::atomic<std::size_t> resident_bytes_ = 0;
     std::atomic<bool> lacking_ = false; // memory for a window that was asked for
     std::atomic<std::uint32_t> tick_ = idle_calls;

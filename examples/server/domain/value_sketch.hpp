@@ -134,6 +134,7 @@ public:
         if (!std::all_of(values.begin(), values.end(), [](double v) { return std::isfinite(v); }))
             throw std::invalid_argument("value_sketch: values must be finite");
         if (plain_.size() + values.size() <= max_plain) {
+            if (!summary_.empty()) plain_.reserve(max_plain); // as many come again
             plain_.insert(plain_.end(), values.begin(), values.end());
             return;
         }

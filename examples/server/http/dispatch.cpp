@@ -5,6 +5,7 @@
 #include "http/compression.hpp"
 #include "http/framing.hpp"
 #include "routes.hpp"
+#include "unhurried.hpp"
 
 #include <qsketch/hash.hpp>
 
@@ -17,8 +18,9 @@
 namespace qsketch_server {
 namespace {
 
-constexpr std::size_t quick_body = 16 * 1024; // bytes; a larger body takes long whatever is done with it
-constexpr std::size_t least_packed = 1024;    // bytes of an answer that is worth it
+constexpr std::size_t quick_body = 16 * 1024;  // bytes; a larger body takes long whatever is done with it
+constexpr std::size_t large_body = 128 * 1024; // takes so long that a thread can be made for it
+constexpr std::size_t least_packed = 1024;     // bytes of an answer that is worth it
 
 [[nodiscard]] scope scope_of(const route* row) noexcept { return row == nullptr ? scope::any : row->needs; }
 
@@ -88,6 +90,11 @@ constexpr std::size_t least_packed = 1024;    // bytes of an answer that is wort
     return out;
 }
 
+[[nodiscard]] answer handled_in_time(application& app, request& rq, const route& r, std::string_view query) {
+    if (rq.body.size() <= large_body) return handled_once(app, rq, r, query);
+    return unhurried([&] { return handled_once(app, rq, r, query); });
+}
+
 /// Calls the handler, with the body as it was before it was packed.
 [[nodiscard]] answer handled(application& app, request& rq, const route& r, std::string_view query) {
     const bool packed = !rq.body.empty() && !rq.content_encoding.empty() && rq.content_encoding != "identity";
@@ -95,7 +102,7 @@ constexpr std::size_t least_packed = 1024;    // bytes of an answer that is wort
         rq.later = false; // a thread of its own may as well wait
         if (rq.step_aside) rq.step_aside();
     }
-    if (!packed) return handled_once(app, rq, r, query);
+    if (!packed) return handled_in_time(app, rq, r, query);
     const auto how = coding_of(rq.content_encoding);
     if (!how) {
         answer out = error_answer(
@@ -106,7 +113,7 @@ constexpr std::size_t least_packed = 1024;    // bytes of an answer that is wort
     const unpacked_body unpacked(rq.body, *how, {app.opts.max_body, bodies_together(app.opts.max_body)},
                                  app.unpacked_bytes);
     rq.body = unpacked.text();
-    return handled_once(app, rq, r, query);
+    return handled_in_time(app, rq, r, query);
 }
 
 /// For what is at no row of the table: OPTIONS, another method, another path.

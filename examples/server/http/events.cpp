@@ -108,6 +108,9 @@ private:
     std::string out_;
 };
 
+/// Of one event after the other: it is large, and most of it unused.
+using field_array = std::array<json_value, max_names>;
+
 using element_bits = std::array<std::uintptr_t, 2>;
 
 void keep_inside(const element& e, const respelt& numbers, json_value& out) noexcept {
@@ -115,8 +118,8 @@ void keep_inside(const element& e, const respelt& numbers, json_value& out) noex
     out.inside = {bits[0], bits[1], reinterpret_cast<std::uintptr_t>(&numbers)};
 }
 
-[[nodiscard]] json_value value_of(const element& e, const respelt& numbers) {
-    json_value out;
+/// Into one that is absent: a value that is made elsewhere and moved makes the processor wait for its parts.
+void set_value(json_value& out, const element& e, const respelt& numbers) {
     out.is = json_value::kind::other;
     switch (e.type()) {
     case element_type::STRING:
@@ -165,21 +168,26 @@ void keep_inside(const element& e, const respelt& numbers, json_value& out) noex
         out.text = "null";
         break;
     }
+}
+[[nodiscard]] json_value value_of(const element& e, const respelt& numbers) {
+    json_value out;
+    set_value(out, e, numbers);
     return out;
 }
 
 [[nodiscard]] std::optional<problem> read_event(const element& event, std::uint64_t line,
                                                 std::span<const std::string_view> names, const event_reader& read,
-                                                const respelt& numbers) {
+                                                const respelt& numbers, field_array& fields) {
     simdjson::dom::object object;
     if (event.get_object().get(object) != simdjson::SUCCESS)
         return problem{"event", "must be a JSON object, got " + value_of(event, numbers).shown()};
-    std::array<json_value, max_names> fields;
+    static constexpr json_value absent{};
+    std::fill_n(fields.begin(), names.size(), absent);
     for (const auto [key, value] : object) {
         for (std::size_t i = 0; i < names.size(); ++i) {
             if (names[i] != key) continue;
             if (!fields[i].absent()) return problem{std::string(key), "is given twice"};
-            fields[i] = value_of(value, numbers);
+            set_value(fields[i], value, numbers);
             break;
         }
     }
@@ -208,6 +216,7 @@ void read_lines(std::string_view body, simdjson::dom::parser& parser, std::span<
                 const event_reader& read, event_report& report) {
     std::uint64_t number = 0;
     respelt numbers;
+    field_array fields;
     while (!body.empty()) {
         const std::size_t end = (std::min)(body.find('\n'), body.size());
         const std::string_view line = body.substr(0, end);
@@ -216,7 +225,7 @@ void read_lines(std::string_view body, simdjson::dom::parser& parser, std::span<
         if (line.find_first_not_of(" \t\r") == line.npos) continue;
         element event;
         const auto error = parse(parser, line, numbers, event);
-        auto wrong = error ? problem{"line", not_json(error)} : read_event(event, number, names, read, numbers);
+        auto wrong = error ? problem{"line", not_json(error)} : read_event(event, number, names, read, numbers, fields);
         if (wrong)
             report.reject(number, *wrong);
         else
@@ -279,18 +288,19 @@ event_report read_events(const request& rq, std::span<const std::string_view> na
     }
     element document;
     respelt numbers;
+    field_array fields;
     if (const auto error = parse(parser, rq.body, numbers, document))
         throw malformed_request("the body " + not_json(error) + "; many events, one a line, are application/x-ndjson");
     simdjson::dom::array events;
     if (document.get_array().get(events) != simdjson::SUCCESS) {
-        if (auto wrong = read_event(document, 1, names, read, numbers)) throw invalid_fields(*std::move(wrong));
+        if (auto wrong = read_event(document, 1, names, read, numbers, fields)) throw invalid_fields(*std::move(wrong));
         report.accepted = 1;
         return report;
     }
     report.batch = true;
     std::uint64_t number = 0;
     for (const element event : events) {
-        if (const auto wrong = read_event(event, ++number, names, read, numbers))
+        if (const auto wrong = read_event(event, ++number, names, read, numbers, fields))
             report.reject(number, *wrong);
         else
             ++report.accepted;

@@ -2,6 +2,7 @@
 
 #include "storage/log_tail.hpp"
 #include "storage/stored_row.hpp"
+#include "unhurried.hpp"
 
 #include <rocksdb/cache.h>
 #include <rocksdb/convenience.h>
@@ -38,7 +39,9 @@ constexpr std::uint64_t verified_bytes = std::uint64_t{1} << 30;
 constexpr std::uint64_t seconds_of_a_day = 86400;
 
 constexpr std::string_view format_key = "format";
-constexpr std::string_view known_format = "1";
+constexpr std::string_view known_format = "2";
+/// Has no batches of samples, and is otherwise the same.
+constexpr std::string_view earlier_format = "1";
 
 class fold_operator final : public rocksdb::MergeOperator {
 public:
@@ -215,7 +218,9 @@ database::database(const settings& s) {
     options.create_if_missing = true;
     require(options.env->CreateDirIfMissing(s.path));
     rocksdb::DB* opened = nullptr;
-    const auto status = rocksdb::DB::Open(options, s.path, families_for(s, filters_), &handles_, &opened);
+    const auto status = unhurried([&] { // as the threads are that this makes
+        return rocksdb::DB::Open(options, s.path, families_for(s, filters_), &handles_, &opened);
+    });
     if (!status.ok()) throw damaged(s.path, status);
     rows_.reset(opened);
 }
@@ -257,12 +262,14 @@ void database::settle_format() {
     if (status.ok()) {
         found.resize(found.empty() ? 0 : found.size() - 1);
         if (found == known_format) return;
-        throw storage_error(rows_->GetName() + " has the format " + found + ", this version knows format " +
-                            std::string(known_format) + " only");
-    }
-    if (!status.IsNotFound()) require(status);
-    if (rows_->GetLatestSequenceNumber() > 0)
+        if (found != earlier_format)
+            throw storage_error(rows_->GetName() + " has the format " + found + ", this version knows the formats " +
+                                std::string(earlier_format) + " and " + std::string(known_format) + " only");
+    } else if (!status.IsNotFound()) {
+        require(status);
+    } else if (rows_->GetLatestSequenceNumber() > 0) {
         throw storage_error(rows_->GetName() + " has rows and no format: this server has not written it");
+    }
     rocksdb::WriteOptions synced;
     synced.sync = true;
     require(rows_->Put(synced, slice_of(format_key), std::string(known_format) + stored_row::whole));

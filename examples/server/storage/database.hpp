@@ -48,8 +48,9 @@ public:
     /// Does nothing if there is no damage. Throws storage_error.
     static void repair(const settings& s);
 
-    /// Writes down the format of a new one. Throws storage_error if that of another is not the one known here; nothing
-    /// of it has been lost till then, as what cannot be folded is kept.
+    /// Writes down the format of a new one, or of one of the earlier format, of which this has all. Throws
+    /// storage_error if the format is not known here; nothing has been lost till then, as what cannot be folded is
+    /// kept.
     void settle_format();
     /// Reads all of it, up to some size, and throws storage_error for a checksum that does not fit.
     void verify() const;
