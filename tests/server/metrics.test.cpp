@@ -1,3 +1,5 @@
+#include "domain/instant.hpp"
+
 #include "support/catch.hpp"
 #include "support/client.hpp"
 #include "support/directory.hpp"
@@ -200,6 +202,96 @@ TEST_CASE("The interval that is covered is stated") {
                                 std::to_string(now - 15'000) + R"(,"to":)" + std::to_string(now - 5000) + "}}")
                       .body,
                   "/results") == R"({"sum":2})");
+}
+
+TEST_CASE("What is covered ends with the second of now, unless a later time is asked for") {
+    const auto now = now_ms();
+    REQUIRE(post_lines(shared(), "/metrics", metric("ahead", 1, now) + metric("ahead", 2, now + 240'000)).status ==
+            200);
+    const auto milliseconds_at = [](const std::string& body, const std::string& pointer) {
+        const std::string quoted = json_at(body, pointer);
+        const auto at = qsketch_server::parse_instant(std::string_view(quoted).substr(1, quoted.size() - 2));
+        REQUIRE(at);
+        return at->time_since_epoch().count();
+    };
+    const std::string ask_for = "/aggregate?metric=ahead&agg=sum";
+    const std::string begin = "&from=" + std::to_string(now - 1000);
+    for (const std::string& times :
+         {std::string("&window=1m"), std::string("&window=5m"), std::string("&window=1h"), std::string("&window=1d"),
+          std::string("&window=5m&rolling=true"), begin, "&window=1d" + begin + "&to=" + std::to_string(now)}) {
+        CAPTURE(times);
+        const std::string r = get(shared(), ask_for + "&order_by=sum:desc" + times).body;
+        const auto end = now_ms() / 1000 * 1000 + 1000;
+        CHECK(number_at(r, "/aggregations/sum") == 1);
+        CHECK(milliseconds_at(r, "/covered/to") <= end);
+        CHECK(milliseconds_at(r, "/covered/to") > now);
+        if (times.starts_with("&window") && times.find("rolling") == times.npos)
+            CHECK(milliseconds_at(r, "/series/0/to") <= end);
+    }
+    const std::string computed = post_json(shared(), "/compute", R"({"metric":"ahead","aggregations":["sum"]})").body;
+    CHECK(number_at(computed, "/results/sum") == 1);
+    CHECK(milliseconds_at(computed, "/covered/to") <= now_ms() / 1000 * 1000 + 1000);
+    CHECK(milliseconds_at(computed, "/covered/from") < now - 24 * 3'600'000);
+    const std::string later =
+        get(shared(), ask_for + "&window=1m" + begin + "&to=" + std::to_string(now + 241'000)).body;
+    CHECK(number_at(later, "/aggregations/sum") == 3);
+    CHECK(milliseconds_at(later, "/covered/to") > now + 240'000);
+}
+
+TEST_CASE("Values of tags that hold a comma, a star or a backslash can be told from lists and patterns") {
+    const auto now = now_ms();
+    REQUIRE(post_lines(shared(), "/metrics",
+                       metric("esc", 1, now, R"("host":"a,b")") + metric("esc", 2, now, R"("host":"a")") +
+                           metric("esc", 4, now, R"("host":"b")") + metric("esc", 8, now, R"("host":"a*")") +
+                           metric("esc", 16, now, R"("host":"a\\b")") + metric("esc", 32, now, R"("host":"a\\")") +
+                           metric("esc", 64, now, R"("host":"a\\,b")"))
+                .status == 200);
+    // %5C is a backslash, %2C a comma.
+    for (const auto& [values, sum] : {std::pair("a%5C,b", 1),
+                                      {"a,b", 6},
+                                      {"a%5C%2Cb", 1},
+                                      {"a%5C*", 8},
+                                      {"a*", 123},
+                                      {"a%5C%5Cb", 16},
+                                      {"a%5C%5C,b", 36},
+                                      {"a%5C%5C", 32},
+                                      {"a%5C", 32},
+                                      {"a%5C%5C%5C,b", 64},
+                                      {"a%5C%5C*", 112},
+                                      {"*%5C,*", 65},
+                                      {"*%5C*,*%5C%5Cb", 24},
+                                      {"%5Ca", 2},
+                                      {"a%5C,*,b", 5}}) {
+        CAPTURE(values);
+        const std::string all = "/aggregate?metric=esc&window=5m&rolling=true&agg=sum&";
+        CHECK(number_at(get(shared(), all + "hosts=" + values).body, "/aggregations/sum") == sum);
+        if (std::string_view(values).find("b") == std::string_view::npos)
+            CHECK(number_at(get(shared(), all + "tags=host:" + values).body, "/aggregations/sum") == sum);
+    }
+    CHECK(number_at(get(shared(), "/aggregate?metric=esc&window=5m&rolling=true&agg=sum&tags=host:a%5C,b,host:b").body,
+                    "/aggregations/sum") == 5);
+}
+
+TEST_CASE("Groups can be ordered by a figure and by a tag of the same name") {
+    const auto now = now_ms();
+    REQUIRE(post_lines(shared(), "/metrics",
+                       metric("names", 1, now, R"("count":"x","value":"1")") +
+                           metric("names", 2, now, R"("count":"z","value":"2")") +
+                           metric("names", 3, now, R"("count":"y","value":"3")") +
+                           metric("names", 4, now, R"("count":"y","value":"3")"))
+                .status == 200);
+    const auto ordered = [](const std::string& by, const std::string& tag) {
+        return keys_at(get(shared(), "/aggregate?metric=names&window=5m&rolling=true&agg=count,sum&group_by=" + tag +
+                                         "&order_by=" + by)
+                           .body,
+                       "/by_" + tag);
+    };
+    CHECK(ordered("count:desc", "count") == "y,x,z");
+    CHECK(ordered("by_count:desc", "count") == "z,y,x");
+    CHECK(ordered("by_count", "count") == "x,y,z");
+    CHECK(ordered("value:desc", "value") == "3,1,2");
+    CHECK(ordered("by_value:desc", "value") == "3,2,1");
+    CHECK(get(shared(), "/aggregate?metric=names&window=5m&group_by=value&order_by=by_count").status == 400);
 }
 
 TEST_CASE("Inserts come as JSON or as bytes, and their average is over all of them") {

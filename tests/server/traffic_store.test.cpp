@@ -155,9 +155,9 @@ TEST_CASE("What the tables let go is what has expired, and rows and entries agre
     CHECK(expired(table::traffic) == std::vector<bool>{true, false, false});
     CHECK(expired(table::traffic_by_user) == std::vector<bool>{true, false, false});
     // The first two views are in one minute. A window begins with a slot, which may be ten minutes long.
-    o.store->expire_before(instant::min(), now + 10min - 1s);
+    o.store->expire_before(instant(), now + 10min - 1s);
     CHECK(expired(table::pages) == std::vector<bool>{false, false});
-    o.store->expire_before(instant::min(), now + 11min);
+    o.store->expire_before(instant(), now + 11min);
     CHECK(expired(table::pages) == std::vector<bool>{true, false});
     o.kept->pages = std::chrono::floor<std::chrono::minutes>(now);
     CHECK(expired(table::pages) == std::vector<bool>{false, false});

@@ -117,9 +117,14 @@ template <class Duration>
     return t - t.time_since_epoch() % unit;
 }
 
-/// One row for each aligned window of the interval. What is more than a day old may be known by the hour only.
+/// Up to now means what has come by now, that of this second too: values are known by the second.
+[[nodiscard]] instant end_of_now(instant now) noexcept { return floor_to(now, 1s) + 1s; }
+
+/// One row for each aligned window of the interval; the last ends with now if it has not ended yet. What is more than a
+/// day old may be known by the hour only.
 [[nodiscard]] std::vector<time_span> aligned_windows(time_span whole, std::chrono::seconds length, instant now) {
     const instant by_the_hour = floor_to(now - 24h, 1h);
+    const instant end = (std::max)(whole.to, end_of_now(now));
     std::vector<time_span> out;
     const auto length_at = [&](instant t) {
         return t < by_the_hour ? (std::max)(length, std::chrono::seconds(1h)) : length;
@@ -129,7 +134,7 @@ template <class Duration>
             throw invalid_fields(problem{"window", fmt::format("must make at most {} windows of the time from {} to {}",
                                                                max_windows, iso_time(whole.from), iso_time(whole.to))});
         const instant next = t + length_at(t);
-        out.push_back({t, next});
+        out.push_back({t, (std::min)(next, end)});
         t = next;
     }
     return out;
@@ -151,14 +156,13 @@ void take_times(application& app, const request& rq, aggregate_request& out) {
     if (from != nullptr) whole.from = time_in("from", *from, times);
     if (window == nullptr || rolling) {
         if (rolling) whole.from = whole.to - window_of(*window);
-        // Up to now means what has come by now, that of this millisecond too.
-        if (to == nullptr) whole.to += 1ms;
+        if (to == nullptr) whole.to = end_of_now(now);
         if (whole.from >= whole.to) throw invalid_fields(problem{"from", "must be before to"});
         out.query.rows = {whole};
         return;
     }
     const std::chrono::seconds length = window_of(*window);
-    if (to == nullptr) whole.to += 1ms;
+    if (to == nullptr) whole.to = end_of_now(now);
     if (from == nullptr)
         whole.from = (std::max)(whole.from, floor_to(whole.to - 1ms, length) - (default_windows - 1) * length);
     if (whole.from >= whole.to) throw invalid_fields(problem{"from", "must be before to"});
@@ -182,11 +186,15 @@ void take_order(const request& rq, aggregate_request& out) {
         out.order.by = 0;
         return;
     }
-    for (std::size_t i = 0; i < out.aggregations.size(); ++i)
-        if (out.aggregations[i].name == field) out.order.by = i;
-    for (std::size_t i = 0; i < out.query.group_by.size(); ++i)
-        if (out.query.group_by[i] == field) out.order.by = out.aggregations.size() + i;
-    out.by_time = field == "time" && out.rows && out.query.group_by.empty();
+    const auto look_for = [&](const auto& list, std::size_t first, const auto& matches) {
+        const auto at = std::find_if(list.begin(), list.end(), matches);
+        if (!out.order.by && at != list.end()) out.order.by = first + static_cast<std::size_t>(at - list.begin());
+    };
+    const auto& tags = out.query.group_by;
+    look_for(out.aggregations, 0, [&](const aggregation& a) { return a.name == field; });
+    look_for(tags, out.aggregations.size(), [&](const std::string& tag) { return tag == field; });
+    look_for(tags, out.aggregations.size(), [&](const std::string& tag) { return "by_" + tag == field; });
+    out.by_time = field == "time" && out.rows && tags.empty();
     if (!out.order.by && !out.by_time)
         throw invalid_fields(
             problem{"order_by", "must be value, one of the aggregations asked for, or a tag grouped by, "
@@ -349,7 +357,7 @@ namespace {
     if (out.aggregations.empty())
         for (const std::string_view name : comma_separated(all_aggregations))
             take_aggregation("aggregations", name, out);
-    if (out.query.rows.empty()) out.query.rows = {{times.oldest, times.newest}};
+    if (out.query.rows.empty()) out.query.rows = {{times.oldest, end_of_now(app.now())}};
     return out;
 }
 
@@ -383,8 +391,8 @@ answer post_compute(application& app, const request& rq) {
         groups = nested_groups(*asked, ordered_groups(rows.front().groups(), asked->aggregations, {}));
     const std::string results = figures_json(asked->aggregations, rows.front().total().figures(asked->aggregations));
     const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - begin;
-    return json_answer(200, fmt::format(R"({{"results":{},"groups":{},"computation_time_ms":{:.3f}}})", results, groups,
-                                        took.count()));
+    return json_answer(200, fmt::format(R"({{"results":{},"groups":{},"covered":{{{}}},"computation_time_ms":{:.3f}}})",
+                                        results, groups, span_json(rows.front().covered()), took.count()));
 }
 
 } // namespace qsketch_server

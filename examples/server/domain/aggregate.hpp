@@ -20,17 +20,19 @@
 
 namespace qsketch_server {
 
-/// Does the text match a pattern in which each * stands for any bytes, or none?
+/// Does the text match a pattern in which each * stands for any bytes, or none, but what is behind a backslash, as all
+/// else, for itself?
 [[nodiscard]] inline bool matches_wildcard(std::string_view pattern, std::string_view text) noexcept {
     std::size_t p = 0;
     std::size_t star = pattern.npos; // the last one seen, and what it has taken so far
     std::size_t taken = 0;
     for (std::size_t t = 0; t < text.size();) {
+        const std::size_t escape = p + 1 < pattern.size() && pattern[p] == '\\' ? 1 : 0;
         if (p < pattern.size() && pattern[p] == '*') {
             star = p++;
             taken = t;
-        } else if (p < pattern.size() && pattern[p] == text[t]) {
-            ++p;
+        } else if (p < pattern.size() && pattern[p + escape] == text[t]) {
+            p += escape + 1;
             ++t;
         } else if (star != pattern.npos) {
             p = star + 1;

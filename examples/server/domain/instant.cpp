@@ -123,7 +123,10 @@ std::string iso_time(instant t) {
 std::optional<std::string> acceptable_times::objection(instant t) const {
     if (t < oldest) {
         if (too_old_count != nullptr) ++*too_old_count;
-        return fmt::format("must not be older than {} allows ({}), got {}", retention, iso_time(oldest), iso_time(t));
+        // Seconds since 1970, taken for milliseconds, are days of that January.
+        const bool seconds = t.time_since_epoch() < std::chrono::days(31);
+        return fmt::format("must not be older than {} allows ({}), got {}{}", retention, iso_time(oldest), iso_time(t),
+                           seconds ? "; numbers are milliseconds" : "");
     }
     if (t > newest)
         return fmt::format("must not be later than {} from now ({}), got {}", ahead, iso_time(newest), iso_time(t));

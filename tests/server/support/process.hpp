@@ -44,6 +44,9 @@ public:
         if (std::none_of(variables.begin(), variables.end(),
                          [](const std::string& v) { return v.starts_with("QSKETCH_DURABILITY="); }))
             variables.emplace_back("QSKETCH_DURABILITY=none");
+        // Where sanitizers report to is the business of who runs the tests.
+        for (const char* name : {"ASAN_OPTIONS", "TSAN_OPTIONS"})
+            if (const char* const value = std::getenv(name)) variables.push_back(std::string(name) + '=' + value);
         std::vector<char*> envp;
         for (std::string& v : variables) envp.push_back(v.data());
         envp.push_back(nullptr);
@@ -63,10 +66,10 @@ public:
     process(const process&) = delete;
     process& operator=(const process&) = delete;
 
-    /// The next line on stdout; empty if none comes within ten seconds or ever.
+    /// The next line on stdout; empty if none comes within a minute or ever.
     std::string line() {
         std::string text;
-        for (pollfd ready{out_, POLLIN, 0}; ::poll(&ready, 1, 10'000) == 1;) {
+        for (pollfd ready{out_, POLLIN, 0}; ::poll(&ready, 1, 60'000) == 1;) {
             char c = 0;
             if (::read(out_, &c, 1) != 1 || c == '\n') break;
             text += c;
