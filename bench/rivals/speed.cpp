@@ -47,6 +47,7 @@ void add_row(const std::string& operation, const std::string& who, std::size_t s
 class our_digest : public qsketch::tdigest<> {
 public:
     static constexpr const char* name = ours;
+    using tdigest::tdigest;
 };
 
 template <class Digest>
@@ -54,6 +55,18 @@ Digest filled(Digest digest, std::span<const double> values) {
     digest.add(values);
     digest.flush();
     return digest;
+}
+
+template <class Digest>
+void merge_row(const std::string& who, const Digest& empty, std::span<const double> values) {
+    const auto a = filled(empty, values.first(stream_size / 2));
+    const auto b = filled(empty, values.last(stream_size / 2));
+    add_row("t-digest copy, merge, flush", who, 1, [a, b] {
+        auto merged = a;
+        merged.merge(b);
+        merged.flush();
+        benchmark::DoNotOptimize(merged);
+    });
 }
 
 /// `who` is the name of a digest with its size.
@@ -66,9 +79,8 @@ void digest_rows(const std::string& operation, const std::string& who, const Dig
         benchmark::DoNotOptimize(digest);
     });
     const auto a = filled(empty, std::span(*values).first(stream_size / 2));
-    const auto b = filled(empty, std::span(*values).last(stream_size / 2));
-    std::vector<double> qs(1024);
-    for (std::size_t i = 0; i < qs.size(); ++i) qs[i] = (static_cast<double>(i * 397 % qs.size()) + 0.5) / 1024;
+    std::vector<double> qs(65536); // more than branch prediction learns by heart
+    for (std::size_t i = 0; i < qs.size(); ++i) qs[i] = (static_cast<double>(i * 40503 % qs.size()) + 0.5) / 65536;
     add_row("t-digest quantile", Digest::name, qs.size(), [a, qs] {
         for (const double q : qs) benchmark::DoNotOptimize(a.quantile(q));
     });
@@ -77,12 +89,7 @@ void digest_rows(const std::string& operation, const std::string& who, const Dig
     add_row("t-digest cdf", Digest::name, xs.size(), [a, xs] {
         for (const double x : xs) benchmark::DoNotOptimize(a.cdf(x));
     });
-    add_row("t-digest copy, merge, flush", Digest::name, 1, [a, b] {
-        auto merged = a;
-        merged.merge(b);
-        merged.flush();
-        benchmark::DoNotOptimize(merged);
-    });
+    merge_row(Digest::name, empty, *values);
 }
 
 void quantile_rows() {
@@ -90,6 +97,7 @@ void quantile_rows() {
         std::make_shared<const std::vector<double>>(support::values_of(support::distributions[3], stream_size, 1));
     const std::string add = "add to a quantile sketch, lognormal";
     digest_rows(add, "qsketch tdigest, batch", our_digest(), values);
+    merge_row("qsketch, compression 25", our_digest(25), *values);
     add_row(add, "qsketch tdigest", stream_size, [values] {
         qsketch::tdigest<> sketch;
         for (const double x : *values) sketch.add(x);

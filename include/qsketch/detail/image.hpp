@@ -4,6 +4,7 @@
 #include <qsketch/detail/endian.hpp>
 #include <qsketch/detail/mul128.hpp>
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -46,22 +47,47 @@ inline constexpr std::size_t image_checksum_offset = 8;
 [[nodiscard]] inline std::uint32_t image_checksum(std::span<const std::byte> bytes) noexcept {
     constexpr std::uint64_t odd_a = 0x9e3779b97f4a7c15; // 2^64 / golden ratio
     constexpr std::uint64_t odd_b = 0xd1b54a32d192ed03;
+    constexpr std::size_t most_rounds = 32; // so that what is read twice is in the cache
     std::array<std::uint64_t, 8> lanes;
     for (std::size_t lane = 0; lane < lanes.size(); ++lane) lanes[lane] = odd_a * (lane + 1);
     const std::byte* p = bytes.data();
     std::size_t left = bytes.size();
-    for (; left >= 128; left -= 128, p += 128)
-        for (std::size_t lane = 0; lane < lanes.size(); ++lane)
-            lanes[lane] = folded_product(load_little_endian<std::uint64_t>(p + 16 * lane) ^ lanes[lane],
-                                         load_little_endian<std::uint64_t>(p + 16 * lane + 8) ^ odd_b);
-    std::array<std::byte, 128> tail{};
-    if (left > 0) std::memcpy(tail.data(), p, left);
+    while (left >= 128) {
+        const std::size_t rounds = (std::min)(left / 128, most_rounds);
+        for (std::size_t first = 0; first < lanes.size(); first += 4) { // four lanes at a time have registers
+            auto [a, b, c, d] = std::array{lanes[first], lanes[first + 1], lanes[first + 2], lanes[first + 3]};
+            const std::byte* word = p + 16 * first;
+            const auto next = [&](std::uint64_t lane) {
+                const auto x = load_little_endian<std::uint64_t>(word) ^ lane;
+                const auto y = load_little_endian<std::uint64_t>(word + 8) ^ odd_b;
+                word += 16;
+                return folded_product(x, y);
+            };
+            for (std::size_t round = 0; round < rounds; ++round, word += 64) {
+                a = next(a);
+                b = next(b);
+                c = next(c);
+                d = next(d);
+            }
+            lanes[first] = a;
+            lanes[first + 1] = b;
+            lanes[first + 2] = c;
+            lanes[first + 3] = d;
+        }
+        left -= 128 * rounds;
+        p += 128 * rounds;
+    }
     std::uint64_t sum = bytes.size();
     for (std::size_t lane = 0; lane < lanes.size(); ++lane) {
-        const std::byte* word = tail.data() + 16 * lane;
-        if (16 * lane < left)
-            lanes[lane] = folded_product(load_little_endian<std::uint64_t>(word) ^ lanes[lane],
-                                         load_little_endian<std::uint64_t>(word + 8) ^ odd_b);
+        if (left > 0) {
+            std::array<std::byte, 16> word{};
+            const std::size_t size = (std::min)(left, word.size());
+            std::memcpy(word.data(), p, size);
+            left -= size;
+            p += size;
+            lanes[lane] = folded_product(load_little_endian<std::uint64_t>(word.data()) ^ lanes[lane],
+                                         load_little_endian<std::uint64_t>(word.data() + 8) ^ odd_b);
+        }
         sum = folded_product(sum ^ lanes[lane], odd_a);
     }
     return static_cast<std::uint32_t>(sum ^ (sum >> 32));
