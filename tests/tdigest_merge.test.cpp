@@ -231,6 +231,25 @@ TEST_CASE("digests that were compact merge over ten generations with little loss
     }
 }
 
+TEST_CASE("a compact digest of any size merges with a few values into one that reads back and never falls") {
+    for (std::size_t n = 120; n < 270; n += 3) {
+        for (const std::size_t few : {1u, 5u, 20u}) {
+            CAPTURE(n, few);
+            const auto& uniform = support::distributions[0];
+            auto merged = digest_of(support::values_of(uniform, n, n));
+            merged.compact();
+            merged.merge(digest_of(support::values_of(uniform, few, n + few)));
+            REQUIRE(tdigest<>::deserialize(merged.serialize()) == merged);
+            double before = 0;
+            for (int i = 0; i <= 1000; ++i) {
+                const double x = merged.quantile(i / 1000.0);
+                REQUIRE(x >= before);
+                before = x;
+            }
+        }
+    }
+}
+
 TEST_CASE("a merge that would pass 2^53 is refused with nothing changed") {
     tdigest<> half;
     half.add(1, tdigest<>::max_count / 2);

@@ -22,7 +22,7 @@ std::uint32_t nonzero(std::uint64_t bits, unsigned width) {
 tokens random_tokens(std::size_t n, unsigned width, std::uint64_t seed) {
     support::random_bits random(seed);
     tokens made(n);
-    std::ranges::generate(made, [&] { return nonzero(random(), width); });
+    std::generate(made.begin(), made.end(), [&] { return nonzero(random(), width); });
     return made;
 }
 
@@ -39,7 +39,7 @@ tokens elements(const token_set& set) {
         all.push_back(token);
         return true;
     }));
-    std::ranges::sort(all);
+    std::sort(all.begin(), all.end());
     return all;
 }
 

@@ -121,7 +121,7 @@ void application::trim() {
     try {
         samples.settle();
         metrics.table().settle();
-    } catch (const storage_error& e) {
+    } catch (const std::exception& e) {
         spdlog::debug("logged batches cannot be settled: {}", e.what()); // it is tried again
     }
 }

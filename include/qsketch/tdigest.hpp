@@ -54,11 +54,7 @@ public:
 
     /// compression: 10 .. 10000; the serialized form has at most 1.25 * compression centroids of 16 bytes.
     /// Throws std::invalid_argument for any other compression.
-    explicit tdigest(double compression = 100) : compression_(compression) {
-        if (!(compression >= min_compression && compression <= max_compression))
-            throw std::invalid_argument("tdigest: compression must be from 10 to 10000, got " +
-                                        std::to_string(compression));
-    }
+    explicit tdigest(double compression = 100) : compression_(checked(compression)) {}
 
     /// Throws std::invalid_argument, with nothing added, unless x is finite and the count stays within max_count.
     /// Amortized O(1).
@@ -351,6 +347,12 @@ private:
 
     [[noreturn]] static void reject(double x) {
         throw std::invalid_argument("tdigest: value must be finite, got " + std::to_string(x));
+    }
+    [[nodiscard]] static double checked(double compression) {
+        if (!(compression >= min_compression && compression <= max_compression))
+            throw std::invalid_argument("tdigest: compression must be from 10 to 10000, got " +
+                                        std::to_string(compression));
+        return compression;
     }
     static void require_quantile(double q) {
         if (!(q >= 0 && q <= 1))

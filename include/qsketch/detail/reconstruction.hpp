@@ -40,11 +40,11 @@ struct quantile_piece {
     [[nodiscard]] double rank_of(double x, const quantile_piece& next) const noexcept {
         return start + position_of(x) * (next.start - start);
     }
-    /// The sum of the values between two ranks from start to next.start.
-    [[nodiscard]] double sum_between(double from, double to, const quantile_piece& next) const noexcept {
+    /// The average of the values between two ranks from start to next.start.
+    [[nodiscard]] double mean_between(double from, double to, const quantile_piece& next) const noexcept {
         const double a = (from - start) / (next.start - start);
         const double b = (to - start) / (next.start - start);
-        return (to - from) * (left + rise * ((1 + bend) * (a + b) / 2 - bend * (a * a + a * b + b * b) / 3));
+        return left + rise * ((1 + bend) * (a + b) / 2 - bend * (a * a + a * b + b * b) / 3);
     }
 
 private:
@@ -77,7 +77,9 @@ public:
     [[nodiscard]] double value_at(double rank) const noexcept {
         const std::size_t i = (std::min)(centroids_.at_rank(rank), centroids_.size() - 1);
         if (centroids_.exact(i)) return centroids_.mean(i);
-        return (std::min)((std::max)(piece(i).value_at(rank, piece(i + 1)) / unit_, min_), max_);
+        const double value = piece(i).value_at(rank, piece(i + 1)) / unit_;
+        const double below = i == 0 ? min_ : centroids_.mean(i - 1);
+        return (std::min)((std::max)(value, below), i + 1 == centroids_.size() ? max_ : centroids_.mean(i + 1));
     }
 
     /// The number of values <= x, for x in [min, max).
@@ -87,18 +89,18 @@ public:
         return piece(i).rank_of(x * unit_, piece(i + 1));
     }
 
-    /// The average of the values between two ranks, from < to.
+    /// The average of the values between two ranks, 0 <= from <= to and to > 0.
     [[nodiscard]] double mean_between(double from, double to) const noexcept {
-        double sum = 0;
+        if (!(from < to)) return value_at(to);
+        double mean = 0;
         for (std::size_t i = centroids_.at_rank(from); i < centroids_.size() && start(i) < to; ++i) {
-            const quantile_piece p = piece(i);
-            const quantile_piece next = piece(i + 1);
-            if (from <= p.start && next.start <= to)
-                sum += centroids_.mean(i) * unit_ * width(i);
-            else
-                sum += p.sum_between((std::max)(from, p.start), (std::min)(to, next.start), next);
+            const double begin = (std::max)(from, start(i));
+            const double end = (std::min)(to, start(i + 1));
+            const bool whole = centroids_.exact(i) || (begin == start(i) && end == start(i + 1));
+            const double own = whole ? centroids_.mean(i) : piece(i).mean_between(begin, end, piece(i + 1)) / unit_;
+            mean += own * ((end - begin) / (to - from)); // in shares, whose sum cannot overflow
         }
-        return (std::min)((std::max)(sum / (to - from) / unit_, min_), max_);
+        return (std::min)((std::max)(mean, min_), max_);
     }
 
     /// Calls take(piece) for each, and for one behind the last.

@@ -6,12 +6,14 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <vector>
 
 namespace qsketch::inline v0::detail {
 
 /// The centroids in up to `pieces` pieces each, spread along the slope that the neighbours suggest, with the same mean
 /// together. A centroid that is merged as it is counts as a step, and so moves its values by up to half its width; over
 /// many merges that adds up. Exact ones are steps, and stay whole.
+/// Pieces of neighbours may overlap: they are put in order.
 /// The slope is that of the piecewise linear method, limited as there: van Leer, Towards the ultimate conservative
 /// difference scheme IV (J. Comput. Phys. 23, 1977).
 [[nodiscard]] inline centroid_list unfolded(const centroid_list& centroids, double min, double max,
@@ -19,13 +21,13 @@ namespace qsketch::inline v0::detail {
     const auto width = [&](std::size_t i) {
         return centroids.exact(i) ? 1.0 : static_cast<double>(static_cast<std::int64_t>(centroids.weight(i)));
     };
-    centroid_list result;
+    std::vector<weighted_mean> result;
     result.reserve(centroids.size() * static_cast<std::size_t>(pieces));
     for (std::size_t i = 0; i < centroids.size(); ++i) {
         const weighted_mean c = centroids.at(i);
         const std::uint64_t parts = c.exact ? 1 : (std::min)(pieces, c.weight / 2); // single values would be exact
         if (parts < 2) {
-            result.append(c);
+            result.push_back(c);
             continue;
         }
         const bool first = i == 0;
@@ -37,11 +39,15 @@ namespace qsketch::inline v0::detail {
         for (std::uint64_t part = 0, begin = 0; part < parts; ++part) {
             const std::uint64_t end = c.weight * (part + 1) / parts;
             const double middle = static_cast<double>(static_cast<std::int64_t>(begin + end)) / (2 * width(i)) - 0.5;
-            result.append({c.mean + product(rise, middle), end - begin, false});
+            result.push_back({c.mean + product(rise, middle), end - begin, false});
             begin = end;
         }
     }
-    return result;
+    std::sort(result.begin(), result.end());
+    centroid_list ordered;
+    ordered.reserve(result.size());
+    for (const weighted_mean& piece : result) ordered.append(piece);
+    return ordered;
 }
 
 } // namespace qsketch::inline v0::detail
