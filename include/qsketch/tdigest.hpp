@@ -141,7 +141,7 @@ public:
         std::sort(sums.begin(), sums.end()); // the order of the arguments must not show
         merged.sum_ = sums[0];
         for (std::size_t i = 1; i < sums.size(); ++i) merged.sum_ = detail::saturated(merged.sum_ + sums[i]);
-        if (!values.empty()) lists.push_back(&made.emplace_back(clustered(values, merged.magnitude())));
+        if (!values.empty()) lists.push_back(&made.emplace_back(clustered(sorted(values), merged.magnitude())));
         merged.centroids_ = detail::compressed<Scale>(detail::merged(lists), inner_cells(), merged.magnitude());
         merged.buffer_.swap(buffer_); // keeps the allocation
         merged.buffer_.clear();
@@ -414,18 +414,27 @@ private:
         return list;
     }
 
-    [[nodiscard]] detail::centroid_list clustered(std::span<const double> values, double magnitude) const {
-        std::vector<double> sorted(values.size());
-        detail::sort_block(values, sorted.data());
-        return detail::clustered<Scale>(std::span<const double>(sorted), inner_cells(), magnitude);
+    [[nodiscard]] static std::vector<double> sorted(std::span<const double> values) {
+        std::vector<double> result(values.size());
+        detail::sort_block(values, result.data());
+        return result;
+    }
+    [[nodiscard]] detail::centroid_list clustered(std::span<const double> in_order, double magnitude) const {
+        return detail::clustered<Scale>(in_order, inner_cells(), magnitude);
     }
 
     /// The same digest, with buffered and weighted values in the centroids.
     [[nodiscard]] tdigest folded() const {
+        const std::vector<double> in_order = sorted(buffer_);
         tdigest all(compression_);
-        all.include(*this);
         all.sum_ = sum();
-        const detail::centroid_list values = clustered(buffer_, all.magnitude());
+        all.min_ = min_;
+        all.max_ = max_;
+        if (!in_order.empty()) {
+            all.include(in_order.front());
+            all.include(in_order.back());
+        }
+        const detail::centroid_list values = clustered(in_order, all.magnitude());
         const detail::centroid_list weighted = weighted_list();
         const detail::centroid_list* const lists[] = {&centroids_, &values, &weighted};
         all.centroids_ = detail::compressed<Scale>(detail::merged(std::span(lists).first(weighted.empty() ? 2 : 3)),
