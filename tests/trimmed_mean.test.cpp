@@ -19,6 +19,9 @@ using qsketch::tdigest;
 
 namespace {
 
+/// Off by at most a share of the truth.
+bool near(double x, double truth, double share) { return std::fabs(x - truth) <= share * std::fabs(truth); }
+
 struct range {
     double low;
     double high;
@@ -82,9 +85,9 @@ TEST_CASE("the trimmed mean of few values is exact, buffered or folded") {
     std::vector<double> values(100);
     std::iota(values.begin(), values.end(), -20.0);
     auto digest = of<tdigest<>>(values);
-    CHECK(digest.trimmed_mean(0, 1) == Approx(29.5).epsilon(1e-15));
+    CHECK(near(digest.trimmed_mean(0, 1), 29.5, 1e-15));
     CHECK(digest.trimmed_mean(0.1, 0.2) == -5.5);
-    CHECK(digest.trimmed_mean(0.105, 0.135) == Approx(-8.5).epsilon(1e-15)); // half of -10, -9, -8, half of -7
+    CHECK(near(digest.trimmed_mean(0.105, 0.135), -8.5, 1e-15)); // half of -10, -9, -8, half of -7
     CHECK(worst_error(digest, values, 0) < 1e-12);
     digest.flush();
     CHECK(worst_error(digest, values, 0) < 1e-12);
@@ -104,7 +107,7 @@ TEST_CASE(
         digest.flush();
         CHECK(worst_error(digest, values, 0.01) < bound);
         CHECK(worst_error(tdigest<>::deserialize(digest.serialize()), values, 0.01) < bound);
-        CHECK(digest.trimmed_mean(0, 1) == Approx(digest.sum() / 200000).epsilon(1e-9));
+        CHECK(near(digest.trimmed_mean(0, 1), digest.sum() / 200000, 1e-9));
     }
 }
 
@@ -117,7 +120,7 @@ TEST_CASE("the trimmed mean of a tdigest is the average of its quantiles, also w
         double sum = 0;
         for (int step = 0; step < 1000; ++step) sum += coarse.quantile(low + (high - low) * (step + 0.5) / 1000);
         CAPTURE(low, high);
-        CHECK(coarse.trimmed_mean(low, high) == Approx(sum / 1000).epsilon(1e-4));
+        CHECK(near(coarse.trimmed_mean(low, high), sum / 1000, 1e-4));
     }
 }
 
@@ -137,7 +140,7 @@ TEMPLATE_TEST_CASE("the trimmed mean of small values beside a very large one, an
     sketch.add(0);
     sketch.add(1e-305, 8);
     sketch.add(1e300);
-    CHECK(sketch.trimmed_mean(0.15, 0.85) == Approx(1e-305).epsilon(0.2)); // the range takes a histogram's accuracy
+    CHECK(near(sketch.trimmed_mean(0.15, 0.85), 1e-305, 0.2)); // the range takes a histogram's accuracy
     TestType denormals;
     denormals.add(0, 10);
     denormals.add(1e-322, 90);
@@ -148,8 +151,8 @@ TEMPLATE_TEST_CASE("the trimmed mean of the largest doubles is finite", "", tdig
     constexpr double most = std::numeric_limits<double>::max();
     TestType sketch;
     for (int i = 0; i < 1000; ++i) sketch.add(i < 600 ? most : -most);
-    CHECK(sketch.trimmed_mean(0, 0.4) == Approx(-most).epsilon(0.01));
-    CHECK(sketch.trimmed_mean(0.4, 1) == Approx(most).epsilon(0.01));
-    CHECK(sketch.trimmed_mean(0, 1) == Approx(most / 5).epsilon(0.06));
+    CHECK(near(sketch.trimmed_mean(0, 0.4), -most, 0.01));
+    CHECK(near(sketch.trimmed_mean(0.4, 1), most, 0.01));
+    CHECK(near(sketch.trimmed_mean(0, 1), most / 5, 0.06));
     CHECK(std::fabs(sketch.trimmed_mean(0, 1)) <= most);
 }
