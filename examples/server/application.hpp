@@ -95,7 +95,7 @@ struct application {
     /// Forgets what retention no longer covers. To be called now and then.
     void expire();
 
-    /// Keeps the windows in memory within what is allowed. To be called often.
+    /// Keeps the windows in memory within what is allowed, and settles logged batches. To be called often.
     void trim();
 };
 

@@ -217,11 +217,9 @@ public:
         detail::require_share("tdigest", low, high);
         if (empty()) return detail::not_a_number();
         return with_folded([&](const tdigest& d) {
-            const auto mean_of = [&](const detail::centroid_list& list) {
-                return detail::reconstruction(list, d.min_, d.max_)
-                    .mean_between(low * d.real_count(), high * d.real_count());
-            };
-            return d.answers_.empty() ? mean_of(d.answering()) : mean_of(d.answers_);
+            return d.reconstructed([&](const detail::reconstruction& function) {
+                return function.mean_between(low * d.real_count(), high * d.real_count());
+            });
         });
     }
 
@@ -402,16 +400,7 @@ private:
             lists.push_back(pieces > 1 ? &made.emplace_back(detail::unfolded(centroids_, min_, max_, pieces))
                                        : &centroids_);
         values.insert(values.end(), buffer_.begin(), buffer_.end());
-        if (!weighted_.empty()) lists.push_back(&made.emplace_back(weighted_list()));
-    }
-
-    [[nodiscard]] detail::centroid_list weighted_list() const {
-        auto items = weighted_;
-        std::sort(items.begin(), items.end());
-        detail::centroid_list list;
-        list.reserve(items.size());
-        for (const item& i : items) list.append(i);
-        return list;
+        if (!weighted_.empty()) lists.push_back(&made.emplace_back(detail::centroid_list::sorted(weighted_)));
     }
 
     [[nodiscard]] static std::vector<double> sorted(std::span<const double> values) {
@@ -435,7 +424,7 @@ private:
             all.include(in_order.back());
         }
         const detail::centroid_list values = clustered(in_order, all.magnitude());
-        const detail::centroid_list weighted = weighted_list();
+        const detail::centroid_list weighted = detail::centroid_list::sorted(weighted_);
         const detail::centroid_list* const lists[] = {&centroids_, &values, &weighted};
         all.centroids_ = detail::compressed<Scale>(detail::merged(std::span(lists).first(weighted.empty() ? 2 : 3)),
                                                    inner_cells(), all.magnitude());
@@ -479,9 +468,16 @@ private:
     auto answered(const Ask& ask) const {
         return with_folded([&](const tdigest& d) {
             if (!d.table_.empty()) return ask(d, d.table_);
-            const detail::centroid_list list = d.answering();
-            return ask(d, detail::reconstruction(list, d.min_, d.max_));
+            return d.reconstructed([&](const detail::reconstruction& function) { return ask(d, function); });
         });
+    }
+
+    /// Calls ask(the quantile function), of a digest without buffered values.
+    template <class Ask>
+    auto reconstructed(const Ask& ask) const {
+        if (!answers_.empty()) return ask(detail::reconstruction(answers_, min_, max_));
+        const detail::centroid_list list = answering();
+        return ask(detail::reconstruction(list, min_, max_));
     }
 
     /// The centroids that answer. The inner ones are narrow, and what they took in at different times overlaps: from

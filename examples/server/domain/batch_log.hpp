@@ -99,11 +99,12 @@ public:
         const std::lock_guard lock(mutex_);
         return all_;
     }
-    /// Forgets the oldest, so many of them.
-    void drop(std::size_t n) noexcept {
+    /// Forgets those up to a number.
+    void drop_up_to(std::uint64_t number) noexcept {
         const std::lock_guard lock(mutex_);
-        for (std::size_t i = 0; i < n; ++i) samples_ -= all_[i]->batch->samples();
-        all_.erase(all_.begin(), all_.begin() + static_cast<std::ptrdiff_t>(n));
+        auto end = all_.begin();
+        for (; end != all_.end() && (*end)->number <= number; ++end) samples_ -= (*end)->batch->samples();
+        all_.erase(all_.begin(), end);
     }
     /// The number of the one that was added last, or 0.
     [[nodiscard]] std::uint64_t latest() const noexcept {

@@ -2,6 +2,7 @@
 
 #include "domain/series_table.hpp"
 #include "domain/value_sketch.hpp"
+#include "storage/ordered_key.hpp"
 
 #include <qsketch/replica_set.hpp>
 #include <qsketch/tdigest.hpp>
@@ -112,11 +113,7 @@ private:
         return {reinterpret_cast<const char*>(image.data()), image.size()};
     }
     /// Seconds in an order that bytes have too.
-    [[nodiscard]] static std::string which(std::int64_t second) {
-        std::string out;
-        for (int shift = 56; shift >= 0; shift -= 8) out += static_cast<char>(second >> shift);
-        return out;
-    }
+    [[nodiscard]] static std::string which(std::int64_t second) { return ordered(static_cast<std::uint64_t>(second)); }
 };
 
 } // namespace qsketch_server

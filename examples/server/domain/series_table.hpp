@@ -4,6 +4,7 @@
 #include "domain/sample_batch.hpp"
 #include "domain/series_rows.hpp"
 #include "domain/turnstile.hpp"
+#include "storage/ordered_key.hpp"
 #include "storage/storage.hpp"
 
 #include <qsketch/detail/endian.hpp>
@@ -286,7 +287,7 @@ private:
         series(series&& other) noexcept
             : state(std::move(other.state)), newest(other.newest), named_until(other.named_until), bytes(other.bytes),
               added(other.added), settled(other.settled), under_way(other.under_way), known(other.known),
-              fresh(other.fresh), missed(other.missed), used(other.used.load()) {}
+              fresh(other.fresh), missed(other.missed), beside(other.beside), used(other.used.load()) {}
 
         std::unique_ptr<window> state;    // null: in the store only
         std::int64_t newest = never;      // second of the newest sample, or not long after it
@@ -350,7 +351,6 @@ private:
         std::function<std::size_t(std::size_t number, window& w)> apply; // returns how many values it has added
         std::optional<logged_batch> logged;
         std::uint64_t settles = 0; // up to this number of the log
-        std::size_t settled_batches = 0;
         bool applied = false;
     };
 
@@ -391,15 +391,9 @@ private:
 
     // What is read at the start comes before what is not: batches, the flag of a series that has rows beside its
     // window, names, those rows, windows.
-    [[nodiscard]] static std::string log_key(std::uint64_t number) {
-        std::string out = "b";
-        for (int shift = 56; shift >= 0; shift -= 8) out += static_cast<char>(number >> shift);
-        return out;
-    }
-    [[nodiscard]] static std::uint64_t row_number(std::string_view log_key) noexcept {
-        std::uint64_t out = 0;
-        for (const char c : log_key.substr(1)) out = out << 8 | static_cast<unsigned char>(c);
-        return out;
+    [[nodiscard]] static std::string log_key(std::uint64_t number) { return "b" + ordered(number); }
+    [[nodiscard]] static std::uint64_t row_number(std::string_view log_key) {
+        return ordered_at<std::uint64_t>(log_key, 1);
     }
     [[nodiscard]] static std::string flag_key(std::string_view name) { return std::string("f").append(name); }
     [[nodiscard]] static std::string name_key(std::string_view name) { return std::string("n").append(name); }
@@ -525,7 +519,6 @@ private:
             to.merge(where_, state_key(s.name), operand);
         }
         staged->apply = [all = std::move(all), log](std::size_t i, window& w) { return add(w, (*all)[i].groups); };
-        staged->settled_batches = log.size();
         finish(to, std::move(staged));
     }
 
@@ -577,7 +570,7 @@ private:
                 }
             });
         if (staged.logged) log_.add(std::move(*staged.logged));
-        log_.drop(staged.settled_batches);
+        if (staged.settles > 0) log_.drop_up_to(staged.settles);
         staged.applied = true;
     }
 

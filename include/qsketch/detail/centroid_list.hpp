@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -100,6 +101,15 @@ public:
     }
 
     friend bool operator==(const centroid_list&, const centroid_list&) = default;
+
+    /// The items in their order.
+    [[nodiscard]] static centroid_list sorted(std::vector<weighted_mean> items) {
+        std::sort(items.begin(), items.end());
+        centroid_list list;
+        list.reserve(items.size());
+        for (const weighted_mean& item : items) list.append(item);
+        return list;
+    }
 
 private:
     std::vector<double> means_;

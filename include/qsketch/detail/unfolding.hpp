@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 namespace qsketch::inline v0::detail {
@@ -43,11 +44,7 @@ namespace qsketch::inline v0::detail {
             begin = end;
         }
     }
-    std::sort(result.begin(), result.end());
-    centroid_list ordered;
-    ordered.reserve(result.size());
-    for (const weighted_mean& piece : result) ordered.append(piece);
-    return ordered;
+    return centroid_list::sorted(std::move(result));
 }
 
 } // namespace qsketch::inline v0::detail
