@@ -1,7 +1,9 @@
 #pragma once
 
+#include <sched.h>
 #include <unistd.h>
 
+#include <cstddef>
 #include <future>
 #include <system_error>
 #include <type_traits>
@@ -10,7 +12,7 @@
 namespace qsketch_server {
 
 /// Calls f on a thread of its own, and returns or throws what f does. Where others want the processor too, that thread
-/// and those it makes get a third of the share of a common one. And the thread that waits here owes nothing afterwards:
+/// and those it makes get a tenth of the share of a common one. And the thread that waits here owes nothing afterwards:
 /// Linux lets who has had more than its share wait, which is not to be done by the next small request. Where the system
 /// has no thread to give, f is called on this one.
 template <class Function>
@@ -18,7 +20,7 @@ auto unhurried(Function&& f) {
     std::future<std::invoke_result_t<Function>> done;
     try {
         done = std::async(std::launch::async, [&] {
-            [[maybe_unused]] const int level = ::nice(5); // of this thread, on Linux
+            [[maybe_unused]] const int level = ::nice(10); // of this thread, on Linux
             return std::forward<Function>(f)();
         });
     } catch (const std::system_error&) {
@@ -26,5 +28,23 @@ auto unhurried(Function&& f) {
     }
     return done.get();
 }
+
+/// Lets others go first now and then, in the midst of what takes long. Linux may do so by itself, but where it does not
+/// when they wake up it will not before its next tick, which may be four milliseconds away.
+class pauses {
+public:
+    /// So many events, or samples, more are done.
+    void after(std::size_t events) noexcept {
+        done_ += events;
+        if (done_ < events_at_a_stretch) return;
+        done_ = 0;
+        ::sched_yield();
+    }
+
+private:
+    static constexpr std::size_t events_at_a_stretch = 256; // a tenth of a millisecond
+
+    std::size_t done_ = 0;
+};
 
 } // namespace qsketch_server

@@ -6,6 +6,7 @@
 #include "domain/turnstile.hpp"
 #include "storage/ordered_key.hpp"
 #include "storage/storage.hpp"
+#include "unhurried.hpp"
 
 #include <qsketch/detail/endian.hpp>
 #include <qsketch/keyed.hpp>
@@ -511,8 +512,10 @@ private:
             });
         }
         std::string operand;
+        pauses pause;
         for (std::size_t i = 0; i < all->size(); ++i) {
             const series_groups& s = (*all)[i];
+            for (const auto& group : s.groups) pause.after(group.values.size());
             if (staged->begin(to, s.name, s.newest, i) != beginning::begun) continue;
             operand = rows::empty_operand();
             put(record_writer(operand), s.groups);
@@ -552,7 +555,9 @@ private:
     }
 
     void apply(commit_under_way& staged) noexcept {
-        for (const auto& p : staged.parts)
+        pauses pause;
+        for (const auto& p : staged.parts) {
+            std::size_t values = 0;
             map_.update(p.name, [&](series& s) {
                 s.known = true;
                 s.fresh = false;
@@ -563,12 +568,15 @@ private:
                 if (!s.state) return;
                 s.used = tick_.load();
                 try {
-                    s.added += staged.apply(p.number, *s.state) * sizeof(double) + bucket_bytes;
+                    values = staged.apply(p.number, *s.state);
+                    s.added += values * sizeof(double) + bucket_bytes;
                     if (s.added > s.bytes / 4) measure(s);
                 } catch (...) {
                     drop(s); // the store has it
                 }
             });
+            pause.after(values);
+        }
         if (staged.logged) log_.add(std::move(*staged.logged));
         if (staged.settles > 0) log_.drop_up_to(staged.settles);
         staged.applied = true;

@@ -3,6 +3,7 @@
 #include "domain/text.hpp"
 #include "http/borrowed_parser.hpp"
 #include "http/request.hpp"
+#include "unhurried.hpp"
 
 #include <fmt/format.h>
 #include <simdjson.h>
@@ -217,7 +218,8 @@ void read_lines(std::string_view body, simdjson::dom::parser& parser, std::span<
     std::uint64_t number = 0;
     respelt numbers;
     field_array fields;
-    while (!body.empty()) {
+    pauses pause;
+    for (; !body.empty(); pause.after(1)) {
         const std::size_t end = (std::min)(body.find('\n'), body.size());
         const std::string_view line = body.substr(0, end);
         body.remove_prefix((std::min)(end + 1, body.size()));
@@ -299,7 +301,9 @@ event_report read_events(const request& rq, std::span<const std::string_view> na
     }
     report.batch = true;
     std::uint64_t number = 0;
+    pauses pause;
     for (const element event : events) {
+        pause.after(1);
         if (const auto wrong = read_event(event, ++number, names, read, numbers, fields))
             report.reject(number, *wrong);
         else
