@@ -10,6 +10,7 @@
 #include "http/metrics.hpp"
 #include "http/rate_limit.hpp"
 #include "http/repeats.hpp"
+#include "http/workplaces.hpp"
 #include "options.hpp"
 #include "storage/storage.hpp"
 
@@ -57,6 +58,7 @@ struct application {
     access_control access{};
     std::unique_ptr<rate_limiter> limiter{}; ///< Null: no limit.
     std::atomic<std::size_t> unpacked_bytes = 0;
+    workplaces for_large_requests{};
     request_metrics requests{};
     duration_histogram commit_times{};
     std::function<gate_figures()> connections{}; ///< Empty where there is no gate.

@@ -33,17 +33,19 @@ auto unhurried(Function&& f) {
 /// when they wake up it will not before its next tick, which may be four milliseconds away.
 class pauses {
 public:
-    /// So many events, or samples, more are done.
-    void after(std::size_t events) noexcept {
-        done_ += events;
-        if (done_ < events_at_a_stretch) return;
+    /// `at_a_stretch` is what takes a tenth of a millisecond.
+    explicit pauses(std::size_t at_a_stretch) noexcept : at_a_stretch_(at_a_stretch) {}
+
+    /// So much more is done.
+    void after(std::size_t work) noexcept {
+        done_ += work;
+        if (done_ < at_a_stretch_) return;
         done_ = 0;
         ::sched_yield();
     }
 
 private:
-    static constexpr std::size_t events_at_a_stretch = 256; // a tenth of a millisecond
-
+    std::size_t at_a_stretch_;
     std::size_t done_ = 0;
 };
 

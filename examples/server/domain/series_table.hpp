@@ -271,6 +271,7 @@ private:
     static constexpr std::int64_t never = std::numeric_limits<std::int64_t>::min();
     /// A series that stays in the store is known to be that old to the hour.
     static constexpr std::int64_t name_precision = 3600;
+    static constexpr std::size_t settled_at_a_stretch = 1024;
     static constexpr std::size_t most_expired_at_once = 10'000;
     static constexpr std::string_view after_all = "\xff\xff\xff\xff\xff\xff\xff\xff\xff"; // rows beside a window
     /// What a bucket of a window takes beside its values, about.
@@ -512,7 +513,7 @@ private:
             });
         }
         std::string operand;
-        pauses pause;
+        pauses pause(settled_at_a_stretch);
         for (std::size_t i = 0; i < all->size(); ++i) {
             const series_groups& s = (*all)[i];
             for (const auto& group : s.groups) pause.after(group.values.size());
@@ -555,7 +556,7 @@ private:
     }
 
     void apply(commit_under_way& staged) noexcept {
-        pauses pause;
+        pauses pause(settled_at_a_stretch);
         for (const auto& p : staged.parts) {
             std::size_t values = 0;
             map_.update(p.name, [&](series& s) {

@@ -92,6 +92,7 @@ constexpr std::size_t least_packed = 1024;     // bytes of an answer that is wor
 
 [[nodiscard]] answer handled_in_time(application& app, request& rq, const route& r, std::string_view query) {
     if (rq.body.size() <= large_body) return handled_once(app, rq, r, query);
+    const workplaces::place place(app.for_large_requests);
     return unhurried([&] { return handled_once(app, rq, r, query); });
 }
 

@@ -25,6 +25,7 @@ using simdjson::dom::element_type;
 static_assert(simdjson::SIMDJSON_PADDING <= 64, "the gate leaves 64 bytes behind a body");
 
 constexpr std::size_t max_names = 8;
+constexpr std::size_t events_at_a_stretch = 256;
 constexpr std::size_t max_shown = 64; // bytes of a number in a message
 [[nodiscard]] constexpr bool is_digit(char c) noexcept { return c >= '0' && c <= '9'; }
 
@@ -218,7 +219,7 @@ void read_lines(std::string_view body, simdjson::dom::parser& parser, std::span<
     std::uint64_t number = 0;
     respelt numbers;
     field_array fields;
-    pauses pause;
+    pauses pause(events_at_a_stretch);
     for (; !body.empty(); pause.after(1)) {
         const std::size_t end = (std::min)(body.find('\n'), body.size());
         const std::string_view line = body.substr(0, end);
@@ -301,7 +302,7 @@ event_report read_events(const request& rq, std::span<const std::string_view> na
     }
     report.batch = true;
     std::uint64_t number = 0;
-    pauses pause;
+    pauses pause(events_at_a_stretch);
     for (const element event : events) {
         pause.after(1);
         if (const auto wrong = read_event(event, ++number, names, read, numbers, fields))
