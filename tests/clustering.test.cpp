@@ -40,6 +40,15 @@ TEST_CASE("equal values of a block stay together, on the side of an edge that th
     CHECK(weights_with_run(7, 6) == weights{13, 7, 10, 10}); // in the middle: to the lower side
 }
 
+TEST_CASE("the grid is that of whole numbers below its edges, mirrored at the median") {
+    const qsketch::detail::cell_grid<even_scale> grid(4, 5, 40); // twice the edges: 2.5, 5, 7.5, 10
+    CHECK(grid.cells() == 4);
+    CHECK(grid.edge(1) == 2);
+    CHECK(grid.edge(2) == 5);
+    CHECK(grid.edge(3) == 7);
+    CHECK(grid.edge(4) == 10);
+}
+
 TEST_CASE("equal values that fill a cell stay alone") {
     using weights = std::vector<std::uint64_t>;
     CHECK(weights_with_run(2, 10) == weights{2, 10, 8, 10, 10});

@@ -150,6 +150,10 @@ TEST_CASE("a forged image is read only if it is what serialize could have writte
     });
     check_refused([](content& c) { c.centroids[1].weight = tdigest<>::max_count; });
     check_refused([](content& c) { c.centroids[1].weight = ~std::uint64_t{0} >> 1; });
+    check_refused([](content& c) { // twice their sum wraps around 2^64
+        c.centroids[0].weight = c.centroids[1].weight = std::uint64_t{1} << 62;
+        c.centroids[2].weight = 4;
+    });
     check_refused([](content& c) { c.centroids[1] = {4, 1, true}; }); // all weights 1, written out
     check_refused([](content& c) {                                    // one value between another minimum and maximum
         c.centroids = {{4, 1, true}};
@@ -185,6 +189,20 @@ TEST_CASE("zero has one representation in bytes") {
         c.min = -0.0;
         c.centroids[0].mean = -0.0;
     });
+    check_refused([](content& c) {
+        c.min = -1;
+        c.centroids[0].mean = -1;
+        c.centroids[1].mean = -0.0;
+    });
+}
+
+TEST_CASE("averages that round to zero from below are no negative zeros") {
+    const double least = std::numeric_limits<double>::denorm_min();
+    for (int first = -400; first <= 0; ++first) {
+        tdigest<> digest(10);
+        for (int i = 0; i < 400; ++i) digest.add((first + i) * least);
+        REQUIRE(tdigest<>::deserialize(digest.serialize()) == digest);
+    }
 }
 
 TEST_CASE("a digest of one scale does not read as another") {

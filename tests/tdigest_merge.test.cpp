@@ -68,6 +68,11 @@ TEST_CASE("merging an empty digest changes no bit, merging into one copies (t-di
         copy.merge(digest);
         CHECK(copy.serialize() == before);
         CHECK(copy == digest);
+        tdigest<> coarse(20);
+        coarse.merge(digest);
+        CHECK(coarse.compression() == 20);
+        CHECK(coarse.centroids().size() <= 25);
+        CHECK(coarse.count() == n);
         tdigest<> grown;
         grown.merge(tdigest<>());
         CHECK(grown.serialize() == tdigest<>().serialize());

@@ -11,7 +11,8 @@ namespace qsketch::inline v0 {
 
 /// How a t-digest spends its centroids: a grid that divides the ranks [0, count] into `cells` intervals, narrow where
 /// quantiles must be sharp. `edge(i)` is the right end of cell i, in values counted from the smallest, for i = 1 ..
-/// cells - 1, ascending. A scale is built anew for each compression, and called with growing i.
+/// cells / 2, ascending up to count / 2; the cells above the median mirror those below. A scale is built anew for each
+/// round of clustering, and called with growing i.
 /// `id` is written into serialized digests: digests of different scales do not mix.
 template <class Scale>
 concept scale_function = std::constructible_from<Scale, std::size_t, double> && requires(Scale scale, std::size_t i) {
@@ -20,28 +21,23 @@ concept scale_function = std::constructible_from<Scale, std::size_t, double> && 
     { Scale::id } -> std::convertible_to<std::uint8_t>;
 };
 
-/// The default: q(x) = (2x)^4 / 2 below the median, mirrored above it. Cells shrink with the cube of the distance
-/// from the end, between k1 (which treats the tails too coarsely) and k2 (which leaves 7 % wide cells at the median).
+/// The default: q(x) = (2x)^4 / 2. Cells shrink with the cube of the distance from the end, between k1 (which treats
+/// the tails too coarsely) and k2 (which leaves 7 % wide cells at the median).
 /// Test: tdigest_accuracy.test.cpp.
 class quartic_scale {
 public:
     static constexpr std::uint8_t id = 0;
 
-    quartic_scale(std::size_t cells, double count) noexcept
-        : cells_(static_cast<double>(cells)), step_(2 / cells_), count_(count) {}
+    quartic_scale(std::size_t cells, double count) noexcept : step_(2 / static_cast<double>(cells)), half_(count / 2) {}
 
     [[nodiscard]] double edge(std::size_t i) const noexcept {
-        const double x = static_cast<double>(static_cast<std::int64_t>(i));
-        const double nearer = (std::min)(x, cells_ - x);
-        const double t = nearer * step_;
-        const double share = detail::product(t * t, t * t) / 2;
-        return (x > nearer ? 1 - share : share) * count_;
+        const double t = static_cast<double>(static_cast<std::int64_t>(i)) * step_;
+        return detail::product(t * t, t * t) * half_;
     }
 
 private:
-    double cells_;
     double step_;
-    double count_;
+    double half_;
 };
 
 /// k1(q) = cells/pi * asin(2q - 1) + cells/2: q = (1 - cos(pi x)) / 2. Even accuracy in rank, best near the median.

@@ -110,14 +110,23 @@ public:
         std::uint64_t added = 0;
         std::size_t cells = centroids_.size();
         unsigned filled = empty() ? 0 : 1;
+        const tdigest* last = nullptr;
         for (const tdigest* other : others) {
             if (other->count() > max_count - count() - added)
                 throw incompatible_error("tdigest: the counts of the merged digests exceed 2^53");
             added += other->count();
             cells += other->centroids_.size();
-            filled += other->empty() ? 0 : 1;
+            if (other->empty()) continue;
+            ++filled;
+            last = other;
         }
         if (added == 0) return;
+        if (filled == 1 && last->compression_ == compression_) { // into an empty one: no bit changes
+            tdigest copy(*last);
+            if (copy.pending()) copy.flush();
+            *this = std::move(copy);
+            return;
+        }
         tdigest merged(compression_);
         merged.include(*this);
         for (const tdigest* other : others) merged.include(*other);
@@ -152,11 +161,14 @@ public:
 
     /// Folds the buffered values in and prepares the answers, so that queries need not. Changes no answer.
     void flush() {
-        fold();
-        if (empty() || !answers_.empty()) return;
-        detail::centroid_list answers = answering();
-        table_.prepare(detail::reconstruction(answers, min_, max_));
-        answers_ = std::move(answers);
+        if (empty() || (!pending() && !answers_.empty())) return;
+        if (!pending()) return prepare(answering());
+        tdigest all = gathered();
+        detail::centroid_list answers;
+        if (all.answers_at_once()) answers = all.compressed_to(outer_cells());
+        all.cluster(inner_cells());
+        all.prepare(answers.empty() ? all.answering() : std::move(answers));
+        become(std::move(all));
     }
 
     /// Keeps what serialize() writes and gives back all other memory: as if the digest had been read back from its
@@ -205,7 +217,7 @@ public:
         return answered([&](const tdigest& d, const auto& function) -> double {
             if (x < d.min_) return 0;
             if (x >= d.max_) return 1;
-            return function.rank_of(x) / d.real_count();
+            return function.rank_of(x) / function.count();
         });
     }
 
@@ -218,7 +230,7 @@ public:
         if (empty()) return detail::not_a_number();
         return with_folded([&](const tdigest& d) {
             return d.reconstructed([&](const detail::reconstruction& function) {
-                return function.mean_between(low * d.real_count(), high * d.real_count());
+                return function.mean_between(low * function.count(), high * function.count());
             });
         });
     }
@@ -290,19 +302,16 @@ public:
             const bool single = list.count() == list.size();
             detail::image_writer image(detail::image_kind::tdigest, {Scale::id, static_cast<std::uint8_t>(single), 0},
                                        32 + list.size() * (single ? 8 : 16));
-            image.put(compression_);
-            if (!list.empty()) {
-                image.put((min)());
-                image.put((max)());
-                image.put(sum());
-            }
-            const auto means = list.means();
-            image.put_each(means.size(), [=](std::size_t i) { return std::bit_cast<std::uint64_t>(means[i]); });
-            const auto ends = list.ends();
+            if (list.empty())
+                image.put(compression_);
+            else
+                image.put(compression_, (min)(), (max)(), sum());
+            image.put(list.means());
             if (!single)
-                image.put_each(ends.size(), [=](std::size_t i) {
-                    const std::uint64_t start = i == 0 ? 0 : ends[i - 1] >> 1 << 1;
-                    return ends[i] - start; // twice the weight, and the mark
+                image.put_each(list.size(), [ends = list.ends(), start = std::uint64_t{0}](std::size_t i) mutable {
+                    const std::uint64_t word = ends[i] - start; // twice the weight, and the mark
+                    start = ends[i] & ~std::uint64_t{1};
+                    return word;
                 });
             return std::move(image).finish();
         });
@@ -352,9 +361,12 @@ private:
                                         std::to_string(compression));
         return compression;
     }
+    [[noreturn]] static void reject_quantile(double q) {
+        throw std::invalid_argument("tdigest: quantile must be from 0 to 1, got " + std::to_string(q));
+    }
     static void require_quantile(double q) {
-        if (!(q >= 0 && q <= 1))
-            throw std::invalid_argument("tdigest: quantile must be from 0 to 1, got " + std::to_string(q));
+        if (!(q >= 0 && q <= 1)) [[unlikely]]
+            reject_quantile(q);
     }
     void require_room(std::uint64_t weight) const {
         if (weight > max_count - count())
@@ -412,8 +424,10 @@ private:
         return detail::clustered<Scale>(in_order, inner_cells(), magnitude);
     }
 
-    /// The same digest, with buffered and weighted values in the centroids.
-    [[nodiscard]] tdigest folded() const {
+    [[nodiscard]] bool pending() const noexcept { return !buffer_.empty() || !weighted_.empty(); }
+
+    /// The same digest, with buffered and weighted values among the centroids, which have yet to be clustered.
+    [[nodiscard]] tdigest gathered() const {
         const std::vector<double> in_order = sorted(buffer_);
         tdigest all(compression_);
         all.sum_ = sum();
@@ -426,20 +440,38 @@ private:
         const detail::centroid_list values = clustered(in_order, all.magnitude());
         const detail::centroid_list weighted = detail::centroid_list::sorted(weighted_);
         const detail::centroid_list* const lists[] = {&centroids_, &values, &weighted};
-        all.centroids_ = detail::compressed<Scale>(detail::merged(std::span(lists).first(weighted.empty() ? 2 : 3)),
-                                                   inner_cells(), all.magnitude());
-        all.count_round(rounds_);
-        all.measure_room();
+        all.centroids_ = detail::merged(std::span(lists).first(weighted.empty() ? 2 : 3));
+        all.rounds_ = rounds_;
         return all;
     }
-    void fold() {
-        if (buffer_.empty() && weighted_.empty()) return;
-        tdigest all = folded();
-        all.buffer_.swap(buffer_); // keeps the allocations
+    /// Of a gathered digest: the centroids of the public size will answer, and are made of what was gathered, without
+    /// the round in between.
+    [[nodiscard]] bool answers_at_once() const noexcept { return rounds_ + 1 >= many_rounds; }
+    [[nodiscard]] detail::centroid_list compressed_to(std::size_t limit) const {
+        return detail::compressed<Scale>(centroids_, limit, magnitude());
+    }
+    void cluster(std::size_t limit) {
+        centroids_ = compressed_to(limit);
+        count_round(rounds_);
+        measure_room();
+    }
+    void prepare(detail::centroid_list answers) {
+        table_.prepare(detail::reconstruction(answers, min_, max_));
+        answers_ = std::move(answers);
+    }
+    /// Keeps the allocations of what was buffered.
+    void become(tdigest&& all) noexcept {
+        all.buffer_.swap(buffer_);
         all.weighted_.swap(weighted_);
         all.buffer_.clear();
         all.weighted_.clear();
         *this = std::move(all);
+    }
+    void fold() {
+        if (!pending()) return;
+        tdigest all = gathered();
+        all.cluster(inner_cells());
+        become(std::move(all));
     }
 
     void make_room(std::uint64_t wanted) {
@@ -458,16 +490,19 @@ private:
     /// Calls ask(digest without buffered values).
     template <class Ask>
     auto with_folded(const Ask& ask) const {
-        if (buffer_.empty() && weighted_.empty()) return ask(*this);
-        const tdigest all = folded();
-        return ask(all);
+        if (pending()) [[unlikely]] {
+            tdigest all = gathered();
+            all.cluster(all.answers_at_once() ? outer_cells() : inner_cells());
+            return ask(std::as_const(all));
+        }
+        return ask(*this);
     }
 
     /// Calls ask(digest without buffered values, its quantile function), for a digest that is not empty.
     template <class Ask>
     auto answered(const Ask& ask) const {
+        if (!table_.empty() && !pending()) return ask(*this, table_);
         return with_folded([&](const tdigest& d) {
-            if (!d.table_.empty()) return ask(d, d.table_);
             return d.reconstructed([&](const detail::reconstruction& function) { return ask(d, function); });
         });
     }
@@ -491,7 +526,7 @@ private:
 
     [[nodiscard]] detail::centroid_list public_size() const {
         if (centroids_.size() <= outer_cells()) return centroids_;
-        return detail::compressed<Scale>(centroids_, outer_cells(), magnitude());
+        return compressed_to(outer_cells());
     }
 
     /// Calls ask(the centroids to be written).
@@ -507,46 +542,46 @@ private:
         return with_outer([](const detail::centroid_list& list) { return list; });
     }
 
-    [[nodiscard]] double real_count() const noexcept { return static_cast<double>(static_cast<std::int64_t>(count())); }
-
     /// Of this digest, in which nothing is buffered.
     template <class Function>
     [[nodiscard]] double quantile_of(const Function& function, double q) const noexcept {
         if (q == 0) return min_;
         if (q == 1) return max_;
         // A hair less: q = k / n must give the k-th of n values also where the product is rounded up.
-        return function.value_at(q * real_count() * (1 - 0x1p-51));
+        return function.value_at(q * function.count() * (1 - 0x1p-51));
     }
 
     void read_centroids(detail::image_reader& image, std::size_t size, bool single) {
         const auto* const means = image.take_bytes(size * 8).data();
         const auto* const weights = image.take_bytes(single ? 0 : size * 8).data();
         bool ascending = true;
-        bool negative_zero = false;
-        bool counted = true;
-        bool marked = true;
-        bool all_single = true;
         double previous = min_;
+        // Twice the weights that have passed, and the bits of all these sums and weights: an excess cannot wrap around
+        // without a trace in them.
         std::uint64_t passed = 0;
+        std::uint64_t seen = 0;
+        std::uint64_t least = 3;
         centroids_.resize(size);
         for (std::size_t i = 0; i < size; ++i) {
-            const auto bits = detail::load_little_endian<std::uint64_t>(means + 8 * i);
+            const auto mean = std::bit_cast<double>(detail::load_little_endian<std::uint64_t>(means + 8 * i));
             const std::uint64_t word = single ? 3 : detail::load_little_endian<std::uint64_t>(weights + 8 * i);
-            const item c{std::bit_cast<double>(bits), word >> 1, (word & 1) != 0};
-            ascending &= c.mean >= previous && c.mean <= max_;
-            negative_zero |= bits == std::uint64_t{1} << 63;
-            counted &= c.weight > 0 && c.weight <= max_count && passed <= max_count - c.weight;
-            marked &= c.weight > 1 || c.exact;
-            all_single &= c.weight == 1;
-            centroids_.set(i, c.mean, passed += c.weight, c.exact);
-            previous = c.mean;
+            ascending &= mean >= previous;
+            previous = mean;
+            least = (std::min)(least, word);
+            const std::uint64_t end = passed + word;
+            seen |= word | end;
+            passed = end & ~std::uint64_t{1};
+            centroids_.set(i, mean, end >> 1, (word & 1) != 0);
         }
-        image.require(ascending, "has means that are not ascending from min to max");
-        image.require(!negative_zero, "has a negative zero");
-        image.require(counted, "has a weight of 0, or more than 2^53 values");
-        image.require(marked, "has a single value that is not marked exact");
-        image.require(single || !all_single, "writes out weights that are all 1");
-        image.require(passed > 1 || min_ == max_, "has one value, but another minimum than maximum");
+        image.require(ascending && previous <= max_, "has means that are not ascending from min to max");
+        const auto zeros = std::equal_range(centroids_.means().begin(), centroids_.means().end(), 0.0);
+        image.require(std::none_of(zeros.first, zeros.second, [](double x) { return std::signbit(x); }),
+                      "has a negative zero");
+        image.require(least >= 2 && seen >> 55 == 0 && passed <= 2 * max_count,
+                      "has a weight of 0, or more than 2^53 values");
+        image.require(least >= 3, "has a single value that is not marked exact");
+        image.require(single || passed != 2 * size, "writes out weights that are all 1");
+        image.require(passed > 2 || min_ == max_, "has one value, but another minimum than maximum");
         rounds_ = centroids_.all_exact() ? 0 : many_rounds;
         measure_room();
     }

@@ -139,7 +139,9 @@ void sort_by(std::span<const double> from, double* to, double smallest, double l
 
 template <class Key>
 void sort_by(std::span<const double> from, double* to, double smallest, double largest) {
-    if (from.size() <= 1536)
+    if (from.size() <= 256)
+        sort_by<6, std::uint32_t, Key>(from, to, smallest, largest);
+    else if (from.size() <= 1536)
         sort_by<8, std::uint32_t, Key>(from, to, smallest, largest);
     else if (from.size() <= 4096)
         sort_by<10, std::uint32_t, Key>(from, to, smallest, largest);

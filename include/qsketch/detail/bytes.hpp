@@ -21,20 +21,24 @@ class byte_writer {
 public:
     explicit byte_writer(std::size_t size) { bytes_.reserve(size); }
 
-    template <std::unsigned_integral T>
-    void put(T value) {
-        const std::size_t at = bytes_.size();
-        bytes_.resize(at + sizeof value);
-        store_little_endian(bytes_.data() + at, value);
+    template <std::unsigned_integral... T>
+    void put(T... values) {
+        std::size_t at = bytes_.size();
+        bytes_.resize(at + (sizeof values + ...));
+        ((store_little_endian(bytes_.data() + at, values), at += sizeof values), ...);
     }
-    void put(double value) { put(std::bit_cast<std::uint64_t>(value)); }
+    template <std::same_as<double>... T>
+    void put(T... values) {
+        put(std::bit_cast<std::uint64_t>(values)...);
+    }
 
-    template <std::unsigned_integral T>
+    template <class T>
+    requires std::unsigned_integral<T> || std::same_as<T, double>
     void put(std::span<const T> values) {
         if constexpr (std::endian::native == std::endian::little)
             put(std::as_bytes(values));
         else
-            put_each(values.size(), [=](std::size_t i) { return values[i]; });
+            for (const T value : values) put(value);
     }
     /// word(0) .. word(count - 1).
     template <class Word>

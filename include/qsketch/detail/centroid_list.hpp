@@ -104,7 +104,7 @@ public:
 
     /// The items in their order.
     [[nodiscard]] static centroid_list sorted(std::vector<weighted_mean> items) {
-        std::sort(items.begin(), items.end());
+        if (!std::is_sorted(items.begin(), items.end())) std::sort(items.begin(), items.end());
         centroid_list list;
         list.reserve(items.size());
         for (const weighted_mean& item : items) list.append(item);

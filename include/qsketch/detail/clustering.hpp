@@ -20,9 +20,14 @@ public:
         // Sums of values near the end of the double range are kept in smaller units, so that they cannot overflow.
         : unit_(largest_magnitude < 0x1p900 ? 1.0 : 0x1p-64), edges_(cells + 1) {
         Scale scale(cells, static_cast<double>(static_cast<std::int64_t>(count)));
-        for (std::size_t i = 1; i < cells; ++i)
-            edges_[i] = static_cast<std::uint64_t>(static_cast<std::int64_t>(2 * scale.edge(i)));
         edges_[cells] = 2 * count;
+        for (std::size_t i = 1; i <= cells / 2; ++i) {
+            const double twice = 2 * scale.edge(i);
+            const auto below = static_cast<std::int64_t>(twice);
+            const bool whole = static_cast<double>(below) == twice;
+            edges_[cells - i] = 2 * count - static_cast<std::uint64_t>(below) - (whole ? 0 : 1);
+            edges_[i] = static_cast<std::uint64_t>(below);
+        }
     }
 
     [[nodiscard]] std::size_t cells() const noexcept { return edges_.size() - 1; }
@@ -42,10 +47,10 @@ public:
     [[nodiscard]] double part(double mean, std::uint64_t weight) const noexcept {
         return product(mean * unit_, static_cast<double>(static_cast<std::int64_t>(weight)));
     }
-    /// Between first and last: rounding must break neither the order nor a value that all have.
+    /// Between first and last: rounding must break neither the order nor a value that all have. No -0.0.
     [[nodiscard]] double mean(double sum, std::uint64_t weight, double first, double last) const noexcept {
         const double all = product(static_cast<double>(static_cast<std::int64_t>(weight)), unit_);
-        return (std::min)((std::max)(sum / all, first), last);
+        return (std::min)((std::max)(sum / all, first), last) + 0.0;
     }
 
 private:
@@ -152,7 +157,7 @@ template <class Scale>
 /// At most `limit` centroids of all items: these themselves if they fit, else clustered on a grid of `limit` cells.
 /// Heavy items can make more centroids than cells; then a coarser grid is taken.
 template <class Scale>
-[[nodiscard]] centroid_list compressed(centroid_list items, std::size_t limit, double magnitude) {
+[[nodiscard]] centroid_list compressed(const centroid_list& items, std::size_t limit, double magnitude) {
     for (std::size_t cells = limit; items.size() > limit; cells -= (std::max)(cells / 8, std::size_t{1})) {
         centroid_list list = clustered<Scale>(items, cells, magnitude);
         if (list.size() <= limit) return list;

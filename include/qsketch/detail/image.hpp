@@ -80,13 +80,17 @@ inline constexpr std::size_t image_checksum_offset = 8;
     std::uint64_t sum = bytes.size();
     for (std::size_t lane = 0; lane < lanes.size(); ++lane) {
         if (left > 0) {
-            std::array<std::byte, 16> word{};
-            const std::size_t size = (std::min)(left, word.size());
-            std::memcpy(word.data(), p, size);
+            std::array<std::byte, 16> last{};
+            const std::byte* word = p;
+            if (left < last.size()) {
+                std::memcpy(last.data(), p, left);
+                word = last.data();
+            }
+            const std::size_t size = (std::min)(left, last.size());
             left -= size;
             p += size;
-            lanes[lane] = folded_product(load_little_endian<std::uint64_t>(word.data()) ^ lanes[lane],
-                                         load_little_endian<std::uint64_t>(word.data() + 8) ^ odd_b);
+            lanes[lane] = folded_product(load_little_endian<std::uint64_t>(word) ^ lanes[lane],
+                                         load_little_endian<std::uint64_t>(word + 8) ^ odd_b);
         }
         sum = folded_product(sum ^ lanes[lane], odd_a);
     }
@@ -108,11 +112,8 @@ class image_writer : public byte_writer {
 public:
     image_writer(image_kind kind, image_options options, std::size_t body_size)
         : byte_writer(image_header_size + body_size) {
-        for (const char c : std::string_view("QSK")) put(static_cast<std::uint8_t>(c));
-        put(image_version);
-        put(static_cast<std::uint8_t>(kind));
-        for (const auto option : options) put(option);
-        put(std::uint32_t{0});
+        put(std::uint8_t{'Q'}, std::uint8_t{'S'}, std::uint8_t{'K'}, image_version, static_cast<std::uint8_t>(kind),
+            options[0], options[1], options[2], std::uint32_t{0});
     }
 
     [[nodiscard]] std::vector<std::byte> finish() && {

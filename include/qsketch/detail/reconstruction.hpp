@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <utility>
 #include <vector>
 
 namespace qsketch::inline v0::detail {
@@ -28,22 +29,20 @@ struct quantile_piece {
         return {start, begin, rise, bend};
     }
 
-    /// The value at a rank up to next.start. Rounding must not lead beyond where the next piece begins.
-    [[nodiscard]] double value_at(double rank, const quantile_piece& next) const noexcept {
+    /// The value at a rank up to `end`. Rounding must not lead beyond `limit`, where the next piece begins.
+    [[nodiscard]] double value_at(double rank, double end, double limit) const noexcept {
         // From the end where the slope is least: there all terms are positive, and grow together.
         const double origin = bend > 0 ? 1 : 0;
-        const double t = std::fabs(origin - (rank - start) / (next.start - start));
+        const double t = std::fabs(origin - (rank - start) / (end - start));
         const double flat = std::fabs(bend);
-        return (std::min)(left + rise * std::fabs(origin - t * ((1 - flat) + flat * t)), next.left);
+        return (std::min)(left + rise * std::fabs(origin - t * ((1 - flat) + flat * t)), limit);
     }
-    /// The number of values <= x, for x in [left, next.left).
-    [[nodiscard]] double rank_of(double x, const quantile_piece& next) const noexcept {
-        return start + position_of(x) * (next.start - start);
-    }
-    /// The average of the values between two ranks from start to next.start.
-    [[nodiscard]] double mean_between(double from, double to, const quantile_piece& next) const noexcept {
-        const double a = (from - start) / (next.start - start);
-        const double b = (to - start) / (next.start - start);
+    /// The number of values <= x, for x from `left` to where the next piece begins.
+    [[nodiscard]] double rank_of(double x, double end) const noexcept { return start + position_of(x) * (end - start); }
+    /// The average of the values between two ranks from start to end.
+    [[nodiscard]] double mean_between(double from, double to, double end) const noexcept {
+        const double a = (from - start) / (end - start);
+        const double b = (to - start) / (end - start);
         return left + rise * ((1 + bend) * (a + b) / 2 - bend * (a * a + a * b + b * b) / 3);
     }
 
@@ -77,7 +76,8 @@ public:
     [[nodiscard]] double value_at(double rank) const noexcept {
         const std::size_t i = (std::min)(centroids_.at_rank(rank), centroids_.size() - 1);
         if (centroids_.exact(i)) return centroids_.mean(i);
-        const double value = piece(i).value_at(rank, piece(i + 1)) / unit_;
+        const quantile_piece next = piece(i + 1);
+        const double value = piece(i).value_at(rank, next.start, next.left) / unit_;
         const double below = i == 0 ? min_ : centroids_.mean(i - 1);
         return (std::min)((std::max)(value, below), i + 1 == centroids_.size() ? max_ : centroids_.mean(i + 1));
     }
@@ -86,7 +86,7 @@ public:
     [[nodiscard]] double rank_of(double x) const noexcept {
         std::size_t i = centroids_.up_to(x);
         if (i == centroids_.size() || !(piece(i).left <= x * unit_)) i -= i > 0 ? 1 : 0;
-        return piece(i).rank_of(x * unit_, piece(i + 1));
+        return piece(i).rank_of(x * unit_, start(i + 1));
     }
 
     /// The average of the values between two ranks, 0 <= from <= to and to > 0.
@@ -97,7 +97,7 @@ public:
             const double begin = (std::max)(from, start(i));
             const double end = (std::min)(to, start(i + 1));
             const bool whole = centroids_.exact(i) || (begin == start(i) && end == start(i + 1));
-            const double own = whole ? centroids_.mean(i) : piece(i).mean_between(begin, end, piece(i + 1)) / unit_;
+            const double own = whole ? centroids_.mean(i) : piece(i).mean_between(begin, end, start(i + 1)) / unit_;
             mean += own * ((end - begin) / (to - from)); // in shares, whose sum cannot overflow
         }
         return (std::min)((std::max)(mean, min_), max_);
@@ -107,17 +107,24 @@ public:
     template <class Take>
     void each_piece(const Take& take) const {
         double left = min_ * unit_;
-        double slope = slope_at(0);
+        cell before = cell_at(0 - std::size_t{1});
+        cell here = cell_at(0);
+        cell next = cell_at(1);
+        double slope = slope_of(before, here, next);
         for (std::size_t i = 0; i < centroids_.size(); ++i) {
-            const double next_slope = slope_at(i + 1);
-            const double right = right_edge(i, slope, next_slope);
+            const bool last = i + 1 == centroids_.size();
+            const cell behind = last ? next : cell_at(i + 2);
+            const double next_slope = slope_of(here, next, behind);
+            const double right = last ? max_ * unit_ : edge_between(before, here, next, behind, slope, next_slope);
             take(piece_between(left, i, right));
             left = right;
             slope = next_slope;
+            before = std::exchange(here, std::exchange(next, behind));
         }
         take(piece(centroids_.size()));
     }
     [[nodiscard]] std::size_t size() const noexcept { return centroids_.size(); }
+    [[nodiscard]] double count() const noexcept { return start(centroids_.size()); }
     /// Pieces are in the unit of the values, and so can be kept.
     [[nodiscard]] bool plain() const noexcept { return unit_ == 1; }
 
@@ -150,12 +157,8 @@ private:
         return {centroids_.mean(i) * unit_, centroids_.exact(i) ? 1.0 : width(i)};
     }
 
-    /// The average slope over cell i, times its width; never steeper than its neighbours allow. 0 behind the last.
-    [[nodiscard]] double slope_at(std::size_t i) const noexcept {
-        if (i >= centroids_.size()) return 0;
-        const cell a = cell_at(i - 1);
-        const cell b = cell_at(i);
-        const cell c = cell_at(i + 1);
+    /// The average slope over cell b, times its width; never steeper than its neighbours allow.
+    [[nodiscard]] static double slope_of(const cell& a, const cell& b, const cell& c) noexcept {
         const double before = b.mean - a.mean;
         const double behind = c.mean - b.mean;
         const double s = b.width / (a.width + b.width + c.width) *
@@ -164,16 +167,9 @@ private:
         return (std::min)(s, 2 * (std::min)(before, behind));
     }
 
-    [[nodiscard]] double right_edge(std::size_t i) const noexcept {
-        return right_edge(i, slope_at(i), slope_at(i + 1));
-    }
-    /// The value between cells i and i + 1, of these slopes, or behind the last.
-    [[nodiscard]] double right_edge(std::size_t i, double slope, double next_slope) const noexcept {
-        if (i + 1 == centroids_.size()) return max_ * unit_;
-        const cell a = cell_at(i - 1);
-        const cell b = cell_at(i);
-        const cell c = cell_at(i + 1);
-        const cell d = cell_at(i + 2);
+    /// The value between cells b and c, of these slopes.
+    [[nodiscard]] static double edge_between(const cell& a, const cell& b, const cell& c, const cell& d, double slope,
+                                             double next_slope) noexcept {
         const double step = c.mean - b.mean;
         const double inner = b.width + c.width;
         const double near_b = (a.width + b.width) / (b.width + inner);
@@ -183,6 +179,16 @@ private:
                               c.width * near_c * slope) /
                                  (a.width + inner + d.width);
         return (std::min)((std::max)(value, b.mean), c.mean);
+    }
+
+    /// The value behind cell i.
+    [[nodiscard]] double right_edge(std::size_t i) const noexcept {
+        if (i + 1 == centroids_.size()) return max_ * unit_;
+        const cell a = cell_at(i - 1);
+        const cell b = cell_at(i);
+        const cell c = cell_at(i + 1);
+        const cell d = cell_at(i + 2);
+        return edge_between(a, b, c, d, slope_of(a, b, c), slope_of(b, c, d));
     }
 
     const centroid_list& centroids_;
@@ -212,21 +218,20 @@ public:
     [[nodiscard]] bool empty() const noexcept { return columns_.empty(); }
 
     [[nodiscard]] double value_at(double rank) const noexcept {
-        const std::size_t i = row(0, [=](double start) { return start < rank; });
-        return piece(i).value_at(rank, piece(i + 1));
+        const std::size_t n = rows();
+        const double* const p = columns_.data() + row(0, [=](double start) { return start < rank; });
+        return quantile_piece{p[0], p[n], p[2 * n], p[3 * n]}.value_at(rank, p[1], p[n + 1]);
     }
     [[nodiscard]] double rank_of(double x) const noexcept {
-        const std::size_t i = row(1, [=](double left) { return left <= x; });
-        return piece(i).rank_of(x, piece(i + 1));
+        const std::size_t n = rows();
+        const double* const p = columns_.data() + row(1, [=](double left) { return left <= x; });
+        return quantile_piece{p[0], p[n], p[2 * n], p[3 * n]}.rank_of(x, p[1]);
     }
+    [[nodiscard]] double count() const noexcept { return columns_[rows() - 1]; }
     [[nodiscard]] std::size_t memory_bytes() const noexcept { return columns_.capacity() * sizeof(double); }
 
 private:
     [[nodiscard]] std::size_t rows() const noexcept { return columns_.size() / 4; }
-    [[nodiscard]] quantile_piece piece(std::size_t i) const noexcept {
-        const double* const at = columns_.data() + i;
-        return {at[0], at[rows()], at[2 * rows()], at[3 * rows()]};
-    }
     /// The last but the one behind the end that satisfies `before`; the first if none does.
     template <class Before>
     [[nodiscard]] std::size_t row(std::size_t column, const Before& before) const noexcept {
