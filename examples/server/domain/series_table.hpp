@@ -71,7 +71,8 @@ public:
                     return r.fold(existing, operands);
                 },
                 [r](std::span<const std::string_view> operands) { return r.combine(operands); },
-                {}};
+                {},
+                "b"}; // the log, see log_key()
     }
 
     /// A series as it is: the window, and what is in the log of it.
