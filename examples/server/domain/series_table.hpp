@@ -6,6 +6,7 @@
 #include "domain/turnstile.hpp"
 #include "storage/ordered_key.hpp"
 #include "storage/storage.hpp"
+#include "storage/unreadable_row.hpp"
 
 #include <qsketch/detail/endian.hpp>
 #include <qsketch/keyed.hpp>
@@ -192,7 +193,7 @@ public:
         if (!any) return;
         const std::size_t head = beside_key(name, {}).size();
         store_.scan(where_, beside_key(name, from), beside_key(name, until), [&](std::string_view key, auto row) {
-            visit(key.substr(head), row);
+            read_row(where_, key, [&] { visit(key.substr(head), row); });
             return true;
         });
     }
@@ -649,8 +650,10 @@ private:
     }
 
     [[nodiscard]] std::unique_ptr<window> stored(std::string_view name) const {
-        const auto row = store_.get(where_, state_key(name));
-        return std::make_unique<window>(row ? rows_.read(*row) : rows_.empty_window());
+        const std::string key = state_key(name);
+        const auto row = store_.get(where_, key);
+        return read_row(where_, key,
+                        [&] { return std::make_unique<window>(row ? rows_.read(*row) : rows_.empty_window()); });
     }
 
     /// Calls f(const window&), loads the window for that, if it is not there, and it stays if there is room.
