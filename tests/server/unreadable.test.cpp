@@ -108,4 +108,9 @@ TEST_CASE("Who asks for a row that cannot be read is told which, and everything 
     CHECK(get(s.port(), "/metrics").body.find("qsketch_errors_total{code=\"INTERNAL_ERROR\"} 6\n") !=
           std::string::npos);
     CHECK(get(s.port(), "/health").status == 200);
+    for (const std::string key : {"latency", "state"}) {
+        CHECK(ask(s.port(), "DELETE", "/keys/" + key).status == 204);
+        CHECK(post_json(s.port(), "/samples", sample(key.c_str())).status == 200);
+        CHECK(quantile(key).body == R"({"estimate":1,"count":1})");
+    }
 }
