@@ -63,20 +63,21 @@ std::vector<rocksdb::LiveFileMetaData> files_of(const database& db, table t) {
 }
 
 /// Puts what is in no file, or in one of level 0, into small files of that level. Returns these by key.
-std::vector<rocksdb::LiveFileMetaData> sink(const std::string& path, int level) {
+std::vector<rocksdb::LiveFileMetaData> sink(const std::string& path, int level, const rule_list& how = rules(),
+                                            table where = table::samples) {
     database::settings s;
     s.path = path + "/rows";
-    s.rules = rules();
+    s.rules = how;
     const database db(s);
-    require(db.rows().SetOptions(db.handle(table::samples), {{"disable_auto_compactions", "true"}}));
-    require(db.rows().Flush({}, db.handle(table::samples)));
+    require(db.rows().SetOptions(db.handle(where), {{"disable_auto_compactions", "true"}}));
+    require(db.rows().Flush({}, db.handle(where)));
     std::vector<std::string> fresh;
-    for (const auto& file : files_of(db, table::samples))
+    for (const auto& file : files_of(db, where))
         if (file.level == 0) fresh.push_back(file.name);
     rocksdb::CompactionOptions options;
     options.output_file_size_limit = 10'000;
-    if (level > 0) require(db.rows().CompactFiles(options, db.handle(table::samples), fresh, level));
-    auto out = files_of(db, table::samples);
+    if (level > 0) require(db.rows().CompactFiles(options, db.handle(where), fresh, level));
+    auto out = files_of(db, where);
     std::erase_if(out, [&](const auto& file) { return file.level != level; });
     std::sort(out.begin(), out.end(), [](const auto& a, const auto& b) { return a.smallestkey < b.smallestkey; });
     return out;
@@ -152,4 +153,39 @@ TEST_CASE("Batches that are back because the file with their removal is lost do 
     }
     CHECK(count(true) == expected);
     CHECK(count(false) == expected);
+}
+
+TEST_CASE("A lost file brings back what it removed, but for temporary rows, and takes no others along") {
+    const directory place;
+    rule_list how = appending_rules();
+    of(how, table::pages).temporary = "b";
+    const std::vector<std::string> keys = {"a1", "b1", "b2", "b3", "c1"};
+    {
+        storage rows({place.path()}, how);
+        for (const std::string& key : keys) put(rows, table::pages, key, "row");
+    }
+    sink(place.path(), 6, how, table::pages);
+    const auto remaining = [&](const std::string& first_removed, const std::string& last_removed) {
+        {
+            storage rows({place.path()}, how);
+            changes c;
+            for (const std::string& key : keys)
+                if (first_removed <= key && key <= last_removed) c.remove(table::pages, key);
+            rows.commit(std::move(c));
+        }
+        const auto files = sink(place.path(), 5, how, table::pages);
+        REQUIRE(files.size() == 1);
+        lose(place.path(), files[0]);
+        std::vector<std::string> out;
+        for (const auto& [key, row] : rows_of(storage({place.path(), storage::sync::commit, true}, how), table::pages))
+            out.push_back(key);
+        return out;
+    };
+    SECTION("one") { CHECK(remaining("b2", "b2") == std::vector<std::string>{"a1", "b1", "b3", "c1"}); }
+    SECTION("several") { CHECK(remaining("a1", "b2") == std::vector<std::string>{"a1", "b3", "c1"}); }
+    SECTION("none, where there are no temporary ones") {
+        of(how, table::pages).temporary.clear();
+        CHECK(remaining("b2", "c1") == keys);
+    }
+    SECTION("the last") { CHECK(remaining("b3", "c1") == std::vector<std::string>{"a1", "b1", "b2", "c1"}); }
 }
