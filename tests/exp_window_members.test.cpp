@@ -11,9 +11,6 @@
 
 #include <chrono>
 #include <cstdint>
-#include <limits>
-#include <optional>
-#include <span>
 #include <stdexcept>
 #include <utility>
 #include <vector>
@@ -30,10 +27,6 @@ using digests = qsketch::exp_window<qsketch::tdigest<>, clock_type>;
 namespace {
 
 time_point at(duration since_epoch) { return time_point(since_epoch); }
-
-std::vector<double> values(const exact_quantiles& sketch) {
-    return std::vector<double>(sketch.values().begin(), sketch.values().end());
-}
 
 } // namespace
 
@@ -122,22 +115,6 @@ TEST_CASE("an answer is remembered until something is added, and a few of them a
     CHECK_THROWS_AS(w.cached_query(0ms, at(0ms)), std::invalid_argument);
 }
 
-TEST_CASE("adds that throw or bring nothing leave the window as it was") {
-    window w(window::exponential(10ms, 4, 1000ms));
-    w.add_at(at(0ms), 1.0);
-    const window before = w;
-    const double nan = std::numeric_limits<double>::quiet_NaN();
-    CHECK_THROWS_AS(w.add_at(at(5ms), nan), std::invalid_argument);
-    CHECK_THROWS_AS(w.add_at(at(5000ms), nan), std::invalid_argument);
-    CHECK_THROWS_AS(w.add_at(at(-10ms), nan), std::invalid_argument);
-    CHECK(w == before);
-    CHECK(w.add_at(at(5000ms), std::span<const double>{}));
-    CHECK(w == before);
-    const std::vector batch{3.0, 2.0};
-    CHECK(w.add_at(at(12ms), std::span(batch)));
-    CHECK(values(w.query(30ms, at(10ms)).sketch) == std::vector{1.0, 2.0, 3.0});
-}
-
 TEST_CASE("buckets that cannot be joined leave the window as it was") {
     digests w({{10ms, 10ms}, {20ms, 20ms}, {40ms, 80ms}});
     const std::uint64_t half = std::uint64_t{1} << 52;
@@ -169,46 +146,6 @@ TEST_CASE("no length, no answer") {
     CHECK_THROWS_AS(w.query(duration::min(), at(45ms)), std::invalid_argument);
     CHECK(window(window::exponential(10ms, 4, 1000ms)).query(20ms, at(45ms)).from == at(30ms));
     CHECK(window(window::exponential(10ms, 4, 1000ms)).query(20ms, at(45ms)).to == at(50ms));
-}
-
-TEST_CASE("without a time, the clock's now is meant") {
-    clock_type::hands hands;
-    window w(window::exponential(10ms, 4, 100ms), exact_quantiles{}, clock_type(hands));
-    hands.now = at(100ms);
-    CHECK(w.add(1.0));
-    hands.now = at(111ms);
-    CHECK(w.add(2.0));
-    CHECK(w.query(10ms).to == at(120ms));
-    CHECK(values(w.query(10ms).sketch) == std::vector{2.0});
-    CHECK(values(w.query(11ms).sketch) == std::vector{1.0, 2.0});
-    hands.now = at(-21ms); // set back
-    CHECK_FALSE(w.add(3.0));
-    CHECK(w.query(30ms).sketch.empty());
-
-    qsketch::exp_window<exact_quantiles> by_system_clock(qsketch::exp_window<exact_quantiles>::exponential(1s, 8, 24h));
-    CHECK(by_system_clock.add(1.0));
-    CHECK(by_system_clock.query(24h).sketch.count() == 1);
-}
-
-TEST_CASE("with max_ahead, one bad timestamp cannot empty the window") {
-    clock_type::hands hands;
-    hands.now = at(100ms);
-    window w(window::exponential(10ms, 4, 100ms), exact_quantiles{}, clock_type(hands), 20ms);
-    CHECK_THROWS_AS(w.add_at(at(121ms), 1.0), std::invalid_argument);
-    CHECK(w.empty());
-    CHECK(w.add_at(at(120ms), 1.0));
-    const window before = w;
-    CHECK_THROWS_AS(w.add_at(at(130ms), 2.0), std::invalid_argument);
-    CHECK_THROWS_AS(w.add_at(time_point::max(), 2.0), std::invalid_argument);
-    CHECK(w == before);
-    hands.reads = 0;
-    CHECK(w.add_at(at(129ms), 3.0)); // does not advance the window
-    CHECK(w.add_at(at(105ms), 4.0));
-    CHECK_FALSE(w.add_at(at(-500ms), 5.0));
-    CHECK(hands.reads == 0);
-    hands.now = time_point::max() - 10ms;
-    CHECK(w.add_at(time_point::max(), 7.0));
-    CHECK(hands.reads == 1);
 }
 
 TEST_CASE("impossible levels are refused") {

@@ -274,69 +274,6 @@ TEST_CASE("a window that has let slots go equals one that never saw them") {
     }
 }
 
-TEST_CASE("adds that throw or bring nothing leave the window as it was") {
-    window w(10ms, 3);
-    w.add_at(at(0ms), 1.0);
-    const window before = w;
-    const double nan = std::numeric_limits<double>::quiet_NaN();
-    CHECK_THROWS_AS(w.add_at(at(5ms), nan), std::invalid_argument);
-    CHECK_THROWS_AS(w.add_at(at(1000ms), nan), std::invalid_argument);
-    CHECK_THROWS_AS(w.add_at(at(-10ms), nan), std::invalid_argument);
-    CHECK(w == before);
-    CHECK(w.add_at(at(1000ms), std::span<const double>{}));
-    CHECK(w == before);
-    const std::vector batch{3.0, 2.0};
-    CHECK(w.add_at(at(12ms), std::span(batch)));
-    CHECK(values(w.query(30ms, at(10ms)).sketch) == std::vector{1.0, 2.0, 3.0});
-}
-
-TEST_CASE("without a time, the clock's now is meant") {
-    clock_type::hands hands;
-    window w(10ms, 3, exact_quantiles{}, clock_type(hands));
-    hands.now = at(100ms);
-    CHECK(w.add(1.0));
-    hands.now = at(111ms);
-    CHECK(w.add(2.0));
-    CHECK(w.query(10ms).to == at(120ms));
-    CHECK(values(w.query(10ms).sketch) == std::vector{2.0});
-    CHECK(values(w.query(11ms).sketch) == std::vector{1.0, 2.0});
-    hands.now = at(79ms); // set back
-    CHECK_FALSE(w.add(3.0));
-    CHECK(w.query(30ms).sketch.empty());
-
-    qsketch::sliding_window<exact_quantiles> by_system_clock(1h, 24);
-    CHECK(by_system_clock.add(1.0));
-    CHECK(by_system_clock.query(24h).sketch.count() == 1);
-}
-
-TEST_CASE("with max_ahead, one bad timestamp cannot empty the window") {
-    clock_type::hands hands;
-    hands.now = at(100ms);
-    window w(10ms, 3, exact_quantiles{}, clock_type(hands), 20ms);
-    CHECK_THROWS_AS(w.add_at(at(121ms), 1.0), std::invalid_argument);
-    CHECK(w.empty());
-    CHECK(w.add_at(at(120ms), 1.0));
-    const window before = w;
-    CHECK_THROWS_AS(w.add_at(at(130ms), 2.0), std::invalid_argument);
-    CHECK_THROWS_AS(w.add_at(time_point::max(), 2.0), std::invalid_argument);
-    CHECK(w == before);
-
-    hands.reads = 0;
-    CHECK(w.add_at(at(129ms), 3.0)); // does not advance the window
-    CHECK(w.add_at(at(105ms), 4.0));
-    CHECK_FALSE(w.add_at(at(0ms), 5.0));
-    CHECK(hands.reads == 0);
-    hands.now = at(200ms);
-    CHECK(w.add_at(at(200ms), 6.0));
-    CHECK(hands.reads == 1);
-    hands.now = time_point::max() - 10ms;
-    CHECK(w.add_at(time_point::max(), 7.0));
-
-    window trusting(10ms, 3, exact_quantiles{}, clock_type(hands));
-    hands.now = at(0ms);
-    CHECK(trusting.add_at(time_point::max(), 1.0));
-}
-
 TEST_CASE("impossible windows are refused") {
     const auto build = [](duration slot, std::size_t slots) { return window(slot, slots); };
     CHECK_THROWS_AS(build(0ms, 1), std::invalid_argument);

@@ -4,13 +4,14 @@
 #include <qsketch/detail/finite.hpp>
 #include <qsketch/detail/image.hpp>
 #include <qsketch/detail/log_buckets.hpp>
+#include <qsketch/detail/log_counters.hpp>
 #include <qsketch/detail/share.hpp>
 #include <qsketch/detail/strict_math.hpp>
+#include <qsketch/detail/value_extremes.hpp>
 #include <qsketch/detail/varint.hpp>
 #include <qsketch/error.hpp>
 
 #include <algorithm>
-#include <array>
 #include <bit>
 #include <cmath>
 #include <concepts>
@@ -75,16 +76,16 @@ public:
     /// count would exceed max_count.
     void add(std::span<const double> values) {
         if (values.empty()) return;
-        const survey found(values);
+        const detail::value_extremes found(values);
         if (!found.all_finite())
             for (const double x : values)
                 if (!detail::finite(x)) reject(x);
         require_room(values.size());
-        make_room(found.ranges(grid_));
-        const std::uint64_t zeros_before = zeros_;
-        count_all(values, found.any_negative());
+        counters_.make_room(found.ranges(grid()));
+        const std::uint64_t zeros_before = counters_.zeros();
+        counters_.add(values, found.any_negative());
         count_ += values.size();
-        min_ = (std::min)(min_, found.smallest(zeros_ != zeros_before));
+        min_ = (std::min)(min_, found.smallest(counters_.zeros() != zeros_before));
         max_ = (std::max)(max_, found.largest());
     }
 
@@ -97,18 +98,7 @@ public:
             throw incompatible_error("log_histogram: the counts of the merged histograms exceed " +
                                      std::to_string(max_count));
         if (other.empty()) return;
-        const int scale = (std::min)(grid_.scale(), other.grid_.scale());
-        const range_pair needed = joined(occupied(scale), other.occupied(scale));
-        if (scale == grid_.scale() && covers(needed)) {
-            other.pour_into(counters_, grid_, ranges_);
-        } else {
-            const layout plan = fit(scale, needed);
-            std::vector<Counter> fresh(plan.size());
-            pour_into(fresh, plan.grid, plan.ranges);
-            other.pour_into(fresh, plan.grid, plan.ranges);
-            take(plan, std::move(fresh));
-        }
-        zeros_ += other.zeros_;
+        counters_.merge(other.counters_);
         count_ += other.count_;
         min_ = (std::min)(min_, other.min_);
         max_ = (std::max)(max_, other.max_);
@@ -122,26 +112,13 @@ public:
     void subtract(const log_histogram& other) {
         require_compatible(other);
         if (other.empty()) return;
-        const int scale = (std::min)(grid_.scale(), other.grid_.scale());
-        log_histogram left(*this);
-        left.take_layout(left.fit(scale, left.occupied(scale)));
-        bool enough = other.zeros_ <= zeros_;
-        for (const unsigned sign : {0u, 1u})
-            other.for_each_of(sign, [&](std::int32_t i, Counter n) {
-                if (n == 0) return;
-                Counter* const own = left.find(sign, i >> (other.grid_.scale() - scale));
-                enough = enough && own != nullptr && *own >= n;
-                if (enough) *own = static_cast<Counter>(*own - n);
-            });
-        if (!enough)
+        auto left = counters_.without(other.counters_);
+        if (!left)
             throw incompatible_error("log_histogram: the subtracted histogram holds values that this one does not");
-        left.zeros_ -= other.zeros_;
-        left.count_ -= other.count_;
-        if (left.empty())
-            left.clear();
-        else
-            left.narrow_bounds();
-        *this = std::move(left);
+        count_ -= other.count_;
+        if (empty()) return clear();
+        counters_ = *std::move(left);
+        narrow_bounds();
     }
 
     /// The smallest x with cdf(x) >= q; min() for q = 0 and max() for q = 1. NaN if empty(). O(buckets).
@@ -173,12 +150,13 @@ public:
         if (x < min_) return 0;
         if (x >= max_) return 1;
         // What buckets stand for ascends with them, of negative ones descends.
-        const auto& [positive, negative] = ranges_;
-        const std::int32_t above = split(positive, [&](std::int32_t i) { return clamped(grid_.middle(i)) <= x; });
-        const std::int32_t up_to = split(negative, [&](std::int32_t i) { return clamped(-grid_.middle(i)) > x; });
-        std::uint64_t rank = x >= 0 ? zeros_ : 0;
-        for (std::int32_t i = positive.first; i < above; ++i) rank += at(0, i);
-        for (std::int32_t i = up_to; i < negative.end; ++i) rank += at(1, i);
+        const detail::log_range& positive = counters_.range(0);
+        const detail::log_range& negative = counters_.range(1);
+        const std::int32_t above = split(positive, [&](std::int32_t i) { return clamped(grid().middle(i)) <= x; });
+        const std::int32_t up_to = split(negative, [&](std::int32_t i) { return clamped(-grid().middle(i)) > x; });
+        std::uint64_t rank = x >= 0 ? counters_.zeros() : 0;
+        for (std::int32_t i = positive.first; i < above; ++i) rank += counters_.at(0, i);
+        for (std::int32_t i = up_to; i < negative.end; ++i) rank += counters_.at(1, i);
         return static_cast<double>(rank) / static_cast<double>(count_);
     }
 
@@ -200,9 +178,9 @@ public:
             const double end = (std::min)(to, static_cast<double>(passed));
             if (begin < end) mean += clamped(value) * ((end - begin) / (to - from)); // in shares: nothing overflows
         };
-        for_each_down(1, [&](std::int32_t i, Counter n) { include(-grid_.middle(i), n); });
-        include(0, zeros_);
-        for_each_of(0, [&](std::int32_t i, Counter n) { include(grid_.middle(i), n); });
+        counters_.for_each_down(1, [&](std::int32_t i, Counter n) { include(-grid().middle(i), n); });
+        include(0, counters_.zeros());
+        counters_.for_each_of(0, [&](std::int32_t i, Counter n) { include(grid().middle(i), n); });
         return clamped(mean);
     }
 
@@ -221,54 +199,50 @@ public:
         const auto include = [&](double value, Counter n) {
             sum = detail::saturated(sum + detail::saturated(detail::product(clamped(value), static_cast<double>(n))));
         };
-        for_each_down(1, [&](std::int32_t i, Counter n) { include(-grid_.middle(i), n); });
-        for_each_of(0, [&](std::int32_t i, Counter n) { include(grid_.middle(i), n); });
+        counters_.for_each_down(1, [&](std::int32_t i, Counter n) { include(-grid().middle(i), n); });
+        counters_.for_each_of(0, [&](std::int32_t i, Counter n) { include(grid().middle(i), n); });
         return sum;
     }
 
     /// What the answers hold to now: at most what was asked for, as long as the range fits into max_buckets.
     /// A hair above (base - 1) / (base + 1), for the rounding of the answers.
-    [[nodiscard]] double relative_error() const noexcept { return grid_.relative_error() + 0x1p-50; }
+    [[nodiscard]] double relative_error() const noexcept { return grid().relative_error() + 0x1p-50; }
     /// Bucket i holds magnitudes in (base^i, base^(i + 1)], with base = 2^(2^-scale()).
-    [[nodiscard]] int scale() const noexcept { return grid_.scale(); }
-    [[nodiscard]] std::size_t max_buckets() const noexcept { return max_buckets_; }
+    [[nodiscard]] int scale() const noexcept { return grid().scale(); }
+    [[nodiscard]] std::size_t max_buckets() const noexcept { return counters_.max_buckets(); }
 
     /// Those that are not empty, in ascending order. An edge beyond the largest double is infinite.
     [[nodiscard]] std::vector<bucket> buckets() const {
         std::vector<bucket> result;
-        for_each_down(1, [&](std::int32_t i, Counter n) {
-            if (n != 0) result.push_back({0 - grid_.edge(i + 1), 0 - grid_.edge(i), n});
+        counters_.for_each_down(1, [&](std::int32_t i, Counter n) {
+            if (n != 0) result.push_back({0 - grid().edge(i + 1), 0 - grid().edge(i), n});
         });
-        if (zeros_ != 0) result.push_back({0, 0, zeros_});
-        for_each_of(0, [&](std::int32_t i, Counter n) {
-            if (n != 0) result.push_back({grid_.edge(i), grid_.edge(i + 1), n});
+        if (counters_.zeros() != 0) result.push_back({0, 0, counters_.zeros()});
+        counters_.for_each_of(0, [&](std::int32_t i, Counter n) {
+            if (n != 0) result.push_back({grid().edge(i), grid().edge(i + 1), n});
         });
         return result;
     }
 
     /// Whether both started from buckets of the same width and have the same max_buckets.
     [[nodiscard]] bool compatible(const log_histogram& other) const noexcept {
-        return finest_scale_ == other.finest_scale_ && max_buckets_ == other.max_buckets_;
+        return finest_scale_ == other.finest_scale_ && max_buckets() == other.max_buckets();
     }
 
     /// Keeps the parameters and the allocated memory; buckets are again as narrow as asked for.
     void clear() noexcept {
-        counters_.clear();
-        arrange({detail::log_grid(finest_scale_), {}});
-        zeros_ = 0;
+        counters_.clear(finest_scale_);
         count_ = 0;
         min_ = std::numeric_limits<double>::infinity();
         max_ = -min_;
     }
 
-    [[nodiscard]] std::size_t memory_bytes() const noexcept {
-        return sizeof *this + counters_.capacity() * sizeof(Counter);
-    }
+    [[nodiscard]] std::size_t memory_bytes() const noexcept { return sizeof *this + counters_.allocated_bytes(); }
 
     /// Equal in everything that serialize() writes. O(buckets).
     friend bool operator==(const log_histogram& a, const log_histogram& b) noexcept {
-        return a.compatible(b) && a.scale() == b.scale() && a.count_ == b.count_ && a.zeros_ == b.zeros_ &&
-               a.min_ == b.min_ && a.max_ == b.max_ && a.same_buckets(b, 0) && a.same_buckets(b, 1);
+        return a.compatible(b) && a.count_ == b.count_ && a.min_ == b.min_ && a.max_ == b.max_ &&
+               a.counters_ == b.counters_;
     }
 
     /// About as many bits for a bucket as it takes to write how its count differs from that before. Histograms with
@@ -277,17 +251,18 @@ public:
         const auto finest = static_cast<std::uint8_t>(finest_scale_);
         const auto joins = static_cast<std::uint8_t>(finest_scale_ - scale());
         detail::image_writer image(detail::image_kind::log_histogram, {finest, joins, 0}, 4 + 24 + counters_.size());
-        image.put(static_cast<std::uint32_t>(max_buckets_));
+        image.put(static_cast<std::uint32_t>(max_buckets()));
         if (empty()) return std::move(image).finish();
         image.put(min_);
         image.put(max_);
-        const range_pair used = {occupied_of(0), occupied_of(1)};
-        detail::put_varint(image, static_cast<std::uint32_t>(used[1].size()));
-        detail::put_varint(image, static_cast<std::uint32_t>(used[0].size()));
+        const detail::log_range positive = counters_.occupied_of(0);
+        const detail::log_range negative = counters_.occupied_of(1);
+        detail::put_varint(image, static_cast<std::uint32_t>(negative.size()));
+        detail::put_varint(image, static_cast<std::uint32_t>(positive.size()));
         detail::difference_writer counts(image);
-        for (std::int32_t i = used[1].end; i-- > used[1].first;) counts.put(at(1, i));
-        if (has_zero_field()) counts.put(zeros_);
-        for (std::int32_t i = used[0].first; i < used[0].end; ++i) counts.put(at(0, i));
+        for (std::int32_t i = negative.end; i-- > negative.first;) counts.put(counters_.at(1, i));
+        if (has_zero_field()) counts.put(counters_.zeros());
+        for (std::int32_t i = positive.first; i < positive.end; ++i) counts.put(counters_.at(0, i));
         counts.finish();
         return std::move(image).finish();
     }
@@ -320,86 +295,9 @@ public:
     }
 
 private:
-    /// Indexes first .. end - 1, none if equal.
-    struct index_range {
-        std::int32_t first = 0;
-        std::int32_t end = 0;
-        [[nodiscard]] std::int32_t size() const noexcept { return end - first; }
-        [[nodiscard]] bool empty() const noexcept { return first == end; }
-        [[nodiscard]] bool contains(const index_range& r) const noexcept {
-            return r.empty() || (first <= r.first && r.end <= end);
-        }
-        [[nodiscard]] index_range joined(const index_range& r) const noexcept {
-            if (empty() || r.empty()) return empty() ? r : *this;
-            return {(std::min)(first, r.first), (std::max)(end, r.end)};
-        }
-        [[nodiscard]] index_range coarser(int scales) const noexcept {
-            return empty() ? index_range{} : index_range{first >> scales, ((end - 1) >> scales) + 1};
-        }
-    };
-    using range_pair = std::array<index_range, 2>; // of positive values, and of the magnitudes of negative ones
+    log_histogram(int scale, std::size_t max_buckets) noexcept : finest_scale_(scale), counters_(scale, max_buckets) {}
 
-    struct layout {
-        detail::log_grid grid;
-        range_pair ranges;
-        [[nodiscard]] std::size_t size() const noexcept {
-            return static_cast<std::size_t>(ranges[0].size() + ranges[1].size());
-        }
-    };
-
-    /// The part of a range that normal values can be looked up in without looking at them twice.
-    struct window {
-        std::int32_t first = 0;
-        std::uint32_t size = 0;
-        std::size_t offset = 0; // into counters_
-    };
-
-    static constexpr std::uint64_t sign_bit = std::uint64_t{1} << 63;
-    static constexpr std::uint64_t infinity_bits = 0x7ff0000000000000;
-
-    /// The extremes of a batch, by bits; after adding 0.0, so that there is no -0.0.
-    class survey {
-    public:
-        explicit survey(std::span<const double> values) noexcept {
-            for (const double x : values) {
-                const auto bits = std::bit_cast<std::uint64_t>(x + 0.0);
-                top_ = (std::max)(top_, static_cast<std::int64_t>(bits));
-                bottom_ = (std::max)(bottom_, bits);
-                least_positive_ = (std::min)(least_positive_, bits - 1);
-            }
-            if (any_negative())
-                for (const double x : values)
-                    least_negative_ =
-                        (std::min)(least_negative_, (std::bit_cast<std::uint64_t>(x + 0.0) ^ sign_bit) - 1);
-        }
-        [[nodiscard]] bool any_negative() const noexcept { return bottom_ >= sign_bit; }
-        [[nodiscard]] bool all_finite() const noexcept {
-            return top_ < static_cast<std::int64_t>(infinity_bits) && bottom_ < (infinity_bits | sign_bit);
-        }
-        [[nodiscard]] range_pair ranges(const detail::log_grid& grid) const noexcept {
-            const auto index = [&grid](std::uint64_t bits) { return grid.index(std::bit_cast<double>(bits)); };
-            range_pair result{};
-            if (top_ > 0) result[0] = {index(least_positive_ + 1), index(static_cast<std::uint64_t>(top_)) + 1};
-            if (any_negative()) result[1] = {index(least_negative_ + 1), index(bottom_ ^ sign_bit) + 1};
-            return result;
-        }
-        [[nodiscard]] double smallest(bool has_zeros) const noexcept {
-            if (any_negative()) return std::bit_cast<double>(bottom_);
-            return has_zeros ? 0.0 : std::bit_cast<double>(least_positive_ + 1);
-        }
-        [[nodiscard]] double largest() const noexcept {
-            return top_ >= 0 ? std::bit_cast<double>(top_) : -std::bit_cast<double>(least_negative_ + 1);
-        }
-
-    private:
-        std::int64_t top_ = (std::numeric_limits<std::int64_t>::min)();
-        std::uint64_t bottom_ = 0;
-        std::uint64_t least_positive_ = ~std::uint64_t{0}; // less one
-        std::uint64_t least_negative_ = ~std::uint64_t{0}; // less one
-    };
-
-    log_histogram(int scale, std::size_t max_buckets) noexcept
-        : finest_scale_(scale), max_buckets_(max_buckets), grid_(scale) {}
+    [[nodiscard]] const detail::log_grid& grid() const noexcept { return counters_.grid(); }
 
     [[nodiscard]] static int scale_for(double relative_error) {
         if (!(relative_error >= min_relative_error && relative_error <= max_relative_error))
@@ -431,7 +329,7 @@ private:
         if (!compatible(other))
             throw incompatible_error("log_histogram: parameters differ: scale " + std::to_string(finest_scale_) +
                                      " and " + std::to_string(other.finest_scale_) + ", max_buckets " +
-                                     std::to_string(max_buckets_) + " and " + std::to_string(other.max_buckets_));
+                                     std::to_string(max_buckets()) + " and " + std::to_string(other.max_buckets()));
     }
 
     void add_checked(double x, std::uint64_t weight) {
@@ -439,166 +337,17 @@ private:
             reject(x);
         if (weight > max_count - count_) [[unlikely]]
             require_room(weight);
-        const auto bits = std::bit_cast<std::uint64_t>(x);
-        const window& w = windows_[static_cast<std::size_t>(bits >> 63)];
-        const auto at = static_cast<std::uint32_t>(grid_.index_below((bits & ~sign_bit) - 1) - w.first);
-        if (at < w.size) [[likely]] {
-            counters_[w.offset + at] = static_cast<Counter>(counters_[w.offset + at] + weight);
-        } else {
-            add_odd(x, weight);
-        }
+        counters_.add(x, weight);
         count_ += weight;
         const double bound = x + 0.0; // -0.0 becomes 0.0
         min_ = (std::min)(min_, bound);
         max_ = (std::max)(max_, bound);
     }
-    /// Zero, a denormal, or a value that there is no room for yet.
-    void add_odd(double x, std::uint64_t weight) {
-        if (x == 0) {
-            zeros_ += weight;
-            return;
-        }
-        const unsigned sign = x < 0 ? 1 : 0;
-        const std::int32_t i = grid_.index(std::abs(x));
-        range_pair needed{};
-        needed[sign] = {i, i + 1};
-        make_room(needed);
-        Counter& counter = *find(sign, grid_.index(std::abs(x))); // the scale may be another now
-        counter = static_cast<Counter>(counter + weight);
-    }
-
-    /// Finite values that there is room for.
-    void count_all(std::span<const double> values, bool any_negative) noexcept {
-        // Copies, which counters cannot alias.
-        const detail::log_grid grid = grid_;
-        const std::array<window, 2> windows = windows_;
-        Counter* const counters = counters_.data();
-        if (!any_negative && !grid.joins_octaves()) {
-            Counter* const first = counters + windows[0].offset;
-            const std::uint32_t size = windows[0].size;
-            const std::int32_t skipped = windows[0].first + grid.bias();
-            for (const double x : values) {
-                const std::uint64_t below = std::bit_cast<std::uint64_t>(x + 0.0) - 1;
-                const auto at = static_cast<std::uint32_t>(grid.raw_index(below) - skipped);
-                if (at < size) [[likely]]
-                    ++first[at];
-                else
-                    count_odd(x);
-            }
-            return;
-        }
-        for (const double x : values) {
-            const auto bits = std::bit_cast<std::uint64_t>(x);
-            const window& w = windows[static_cast<std::size_t>(bits >> 63)];
-            const auto at = static_cast<std::uint32_t>(grid.index_below((bits & ~sign_bit) - 1) - w.first);
-            if (at < w.size) [[likely]]
-                ++counters[w.offset + at];
-            else
-                count_odd(x);
-        }
-    }
-    /// A zero, a denormal, or the normal value next to them.
-    void count_odd(double x) noexcept {
-        if (x == 0)
-            ++zeros_;
-        else
-            ++*find(x < 0 ? 1 : 0, grid_.index(std::abs(x)));
-    }
-
-    [[nodiscard]] std::size_t offset_of(unsigned sign) const noexcept {
-        return sign == 0 ? 0 : static_cast<std::size_t>(ranges_[0].size());
-    }
-    [[nodiscard]] Counter at(unsigned sign, std::int32_t i) const noexcept {
-        return counters_[offset_of(sign) + static_cast<std::size_t>(i - ranges_[sign].first)];
-    }
-    [[nodiscard]] Counter* find(unsigned sign, std::int32_t i) noexcept {
-        if (i < ranges_[sign].first || i >= ranges_[sign].end) return nullptr;
-        return counters_.data() + offset_of(sign) + (i - ranges_[sign].first);
-    }
-    template <class Visit>
-    void for_each_of(unsigned sign, Visit visit) const {
-        for (std::int32_t i = ranges_[sign].first; i < ranges_[sign].end; ++i) visit(i, at(sign, i));
-    }
-    template <class Visit>
-    void for_each_down(unsigned sign, Visit visit) const {
-        for (std::int32_t i = ranges_[sign].end; i-- > ranges_[sign].first;) visit(i, at(sign, i));
-    }
-
-    /// From the first bucket that is not empty to the last.
-    [[nodiscard]] index_range occupied_of(unsigned sign) const noexcept {
-        index_range r = ranges_[sign];
-        while (!r.empty() && at(sign, r.end - 1) == 0) --r.end;
-        while (!r.empty() && at(sign, r.first) == 0) ++r.first;
-        return r.empty() ? index_range{} : r;
-    }
-    /// In buckets of `scale`, which is no finer than scale().
-    [[nodiscard]] range_pair occupied(int scale) const noexcept {
-        return {occupied_of(0).coarser(grid_.scale() - scale), occupied_of(1).coarser(grid_.scale() - scale)};
-    }
-    [[nodiscard]] static range_pair joined(const range_pair& a, const range_pair& b) noexcept {
-        return {a[0].joined(b[0]), a[1].joined(b[1])};
-    }
-    [[nodiscard]] bool covers(const range_pair& r) const noexcept {
-        return ranges_[0].contains(r[0]) && ranges_[1].contains(r[1]);
-    }
-
-    /// The finest buckets, not finer than `scale`, of which max_buckets_ reach over `needed`; and some to spare. What
-    /// is spare must not decide about the scale: it depends on the order of adds.
-    [[nodiscard]] layout fit(int scale, range_pair needed) const noexcept {
-        const auto limit = static_cast<std::int32_t>(max_buckets_);
-        while (needed[0].size() + needed[1].size() > limit) {
-            needed = {needed[0].coarser(1), needed[1].coarser(1)};
-            --scale;
-        }
-        const std::int32_t free = (limit - needed[0].size() - needed[1].size()) / 4;
-        for (index_range& r : needed) {
-            if (r.empty()) continue;
-            const std::int32_t spare = (std::min)(free, r.size() / 8 + 4);
-            r = {r.first - spare, r.end + spare};
-        }
-        return {detail::log_grid(scale), needed};
-    }
-
-    /// Adds the counters to those of a layout of the same or a coarser scale that covers them.
-    void pour_into(std::vector<Counter>& counters, const detail::log_grid& grid, const range_pair& ranges) const {
-        const int scales = grid_.scale() - grid.scale();
-        for (const unsigned sign : {0u, 1u}) {
-            const index_range used = occupied_of(sign);
-            const std::size_t offset = sign == 0 ? 0 : static_cast<std::size_t>(ranges[0].size());
-            for (std::int32_t i = used.first; i < used.end; ++i) {
-                Counter& to = counters[offset + static_cast<std::size_t>((i >> scales) - ranges[sign].first)];
-                to = static_cast<Counter>(to + at(sign, i));
-            }
-        }
-    }
-    void make_room(const range_pair& needed) {
-        if (!covers(needed)) take_layout(fit(grid_.scale(), joined(occupied(grid_.scale()), needed)));
-    }
-    void take_layout(const layout& plan) {
-        std::vector<Counter> fresh(plan.size());
-        pour_into(fresh, plan.grid, plan.ranges);
-        take(plan, std::move(fresh));
-    }
-    void take(const layout& plan, std::vector<Counter>&& counters) noexcept {
-        counters_ = std::move(counters);
-        arrange(plan);
-    }
-    void arrange(const layout& plan) noexcept {
-        grid_ = plan.grid;
-        ranges_ = plan.ranges;
-        for (const unsigned sign : {0u, 1u}) {
-            const std::int32_t first = (std::max)(ranges_[sign].first, grid_.first_normal());
-            const std::int32_t end = (std::max)(ranges_[sign].end, first);
-            windows_[sign] = {first, static_cast<std::uint32_t>(end - first),
-                              offset_of(sign) + static_cast<std::size_t>(first - ranges_[sign].first)};
-        }
-    }
-
     [[nodiscard]] double clamped(double x) const noexcept { return (std::min)((std::max)(x, min_), max_); }
 
     /// The first index in the range for which `before` does not hold, which holds for all before it only.
     template <class Before>
-    [[nodiscard]] static std::int32_t split(index_range r, const Before& before) {
+    [[nodiscard]] static std::int32_t split(detail::log_range r, const Before& before) {
         while (!r.empty()) {
             const std::int32_t middle = r.first + r.size() / 2;
             if (before(middle))
@@ -614,36 +363,31 @@ private:
         if (q == 1) return max_;
         // A hair less: q = k / n must give the k-th of n values also where the product is rounded up.
         const double rank = q * static_cast<double>(count_) * (1 - 0x1p-51);
+        const detail::log_range& positive = counters_.range(0);
+        const detail::log_range& negative = counters_.range(1);
         std::uint64_t up_to = 0;
-        for (std::int32_t i = ranges_[1].end; i-- > ranges_[1].first;)
-            if (static_cast<double>(up_to += at(1, i)) >= rank) return clamped(-grid_.middle(i));
-        if (static_cast<double>(up_to += zeros_) >= rank) return 0;
-        for (std::int32_t i = ranges_[0].first; i < ranges_[0].end; ++i)
-            if (static_cast<double>(up_to += at(0, i)) >= rank) return clamped(grid_.middle(i));
+        for (std::int32_t i = negative.end; i-- > negative.first;)
+            if (static_cast<double>(up_to += counters_.at(1, i)) >= rank) return clamped(-grid().middle(i));
+        if (static_cast<double>(up_to += counters_.zeros()) >= rank) return 0;
+        for (std::int32_t i = positive.first; i < positive.end; ++i)
+            if (static_cast<double>(up_to += counters_.at(0, i)) >= rank) return clamped(grid().middle(i));
         return max_;
     }
 
     /// What is left lies within the old bounds and within the buckets.
     void narrow_bounds() noexcept {
         const auto above = [](double edge) { return std::bit_cast<double>(std::bit_cast<std::uint64_t>(edge) + 1); };
-        const range_pair used = {occupied_of(0), occupied_of(1)};
-        const double lower = !used[1].empty() ? -grid_.edge(used[1].end)
-                             : zeros_ != 0    ? 0.0
-                                              : above(grid_.edge(used[0].first));
-        const double upper = !used[0].empty() ? grid_.edge(used[0].end)
-                             : zeros_ != 0    ? 0.0
-                                              : -above(grid_.edge(used[1].first));
+        const detail::log_range positive = counters_.occupied_of(0);
+        const detail::log_range negative = counters_.occupied_of(1);
+        const bool has_zeros = counters_.zeros() != 0;
+        const double lower = !negative.empty() ? -grid().edge(negative.end)
+                             : has_zeros       ? 0.0
+                                               : above(grid().edge(positive.first));
+        const double upper = !positive.empty() ? grid().edge(positive.end)
+                             : has_zeros       ? 0.0
+                                               : -above(grid().edge(negative.first));
         min_ = (std::max)(min_, lower);
         max_ = (std::min)(max_, upper);
-    }
-
-    [[nodiscard]] bool same_buckets(const log_histogram& other, unsigned sign) const noexcept {
-        const index_range used = occupied_of(sign);
-        const index_range others = other.occupied_of(sign);
-        if (used.first != others.first || used.end != others.end) return false;
-        for (std::int32_t i = used.first; i < used.end; ++i)
-            if (at(sign, i) != other.at(sign, i)) return false;
-        return true;
     }
 
     [[nodiscard]] bool has_zero_field() const noexcept { return min_ <= 0 && max_ >= 0; }
@@ -651,12 +395,12 @@ private:
     void read_counts(detail::image_reader& image, const detail::log_grid& grid) {
         const std::uint64_t negative = detail::take_varint(image);
         const std::uint64_t positive = detail::take_varint(image);
-        image.require(negative + positive <= max_buckets_, "has more buckets than it says it may have");
+        image.require(negative + positive <= max_buckets(), "has more buckets than it says it may have");
         image.require((negative == 0) == (min_ >= 0) && (positive == 0) == (max_ <= 0),
                       "has buckets of a sign that its minimum and maximum do not have");
         detail::difference_reader counts(image);
         image.require(negative + positive <= counts.bits_left(), "has more buckets than it has bits for");
-        layout plan{grid, {}};
+        detail::log_layout plan{grid, {}};
         if (positive != 0) {
             const std::int32_t end = grid.index(max_) + 1;
             plan.ranges[0] = {end - static_cast<std::int32_t>(positive), end};
@@ -672,29 +416,26 @@ private:
         image.require((min_ <= 0 || plan.ranges[0].first == grid.index(min_)) &&
                           (max_ >= 0 || plan.ranges[1].first == grid.index(-max_)),
                       "has buckets that do not reach to its minimum and maximum");
-        take(plan, std::vector<Counter>(plan.size()));
+        counters_.assign(plan);
         const auto take_one = [&] {
             const std::uint64_t n = counts.take();
             image.require(n <= max_count - count_, "has more values than can be counted");
             count_ += n;
             return n;
         };
-        for (std::int32_t i = ranges_[1].end; i-- > ranges_[1].first;) *find(1, i) = static_cast<Counter>(take_one());
-        if (has_zero_field()) zeros_ = take_one();
-        for (std::int32_t i = ranges_[0].first; i < ranges_[0].end; ++i) *find(0, i) = static_cast<Counter>(take_one());
+        const auto& [positives, negatives] = plan.ranges;
+        for (std::int32_t i = negatives.end; i-- > negatives.first;) counters_.set(1, i, take_one());
+        if (has_zero_field()) counters_.set_zeros(take_one());
+        for (std::int32_t i = positives.first; i < positives.end; ++i) counters_.set(0, i, take_one());
         counts.expect_end();
         for (const unsigned sign : {0u, 1u})
-            image.require(occupied_of(sign).size() == ranges_[sign].size(), "has empty buckets at an end");
-        image.require(zeros_ != 0 || (min_ != 0 && max_ != 0), "has no zero, but says so");
+            image.require(counters_.occupied_of(sign).size() == counters_.range(sign).size(),
+                          "has empty buckets at an end");
+        image.require(counters_.zeros() != 0 || (min_ != 0 && max_ != 0), "has no zero, but says so");
     }
 
     int finest_scale_;
-    std::size_t max_buckets_;
-    detail::log_grid grid_;
-    std::vector<Counter> counters_; // of positive values, then of negative ones by magnitude
-    range_pair ranges_{};
-    std::array<window, 2> windows_{};
-    std::uint64_t zeros_ = 0;
+    detail::log_counters<Counter> counters_;
     std::uint64_t count_ = 0;
     double min_ = std::numeric_limits<double>::infinity();
     double max_ = -std::numeric_limits<double>::infinity();

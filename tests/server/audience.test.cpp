@@ -157,6 +157,28 @@ TEST_CASE("Slices are known by number, by worker and all together, oldest first"
     CHECK(json_at(json, "/slices/0/start").size() == std::string("\"2024-01-20T15:00:00Z\"").size());
 }
 
+TEST_CASE("A slice that nothing can be in is refused with those that something can be in") {
+    const auto slices = [](std::int64_t now) {
+        return std::make_pair(std::to_string((now - 35 * 24 * hour) / hour), std::to_string((now + 5 * 60'000) / hour));
+    };
+    for (const char* far : {"9223372036854775807", "9223372036854775808", "-9223372036854775809", "-", "1e6"}) {
+        auto expected = slices(now_ms());
+        reply r = get(shared(), std::string("/worker?slice=") + far);
+        if (const auto later = slices(now_ms()); later != expected) { // a slice has begun meanwhile
+            expected = later;
+            r = get(shared(), std::string("/worker?slice=") + far);
+        }
+        const auto& [oldest, newest] = expected;
+        CHECK(r.status == 400);
+        CHECK(json_at(r.body, "/details/fields/0/error") ==
+              "\"must be a whole number from " + oldest + " to " + newest + ", got \\\"" + far + "\\\"\"");
+        CHECK(get(shared(), "/worker?slice=" + newest).status == 200);
+    }
+    const reply r = get(shared(), "/worker?slice=-9223372036854775808");
+    CHECK(r.status == 400);
+    CHECK(r.body.find("must not be older than --retention allows") != r.body.npos);
+}
+
 TEST_CASE("Slices may have another length and another beginning") {
     const server s({"--slice=10m", "--first-slice=2020-01-01T00:05:00Z"});
     const std::int64_t first = 1577837100000;

@@ -457,6 +457,54 @@ TEST_CASE("A large batch is one row until it is settled, but for what its series
     CHECK(o.samples.names("", "", 10) == std::vector<std::string>{"l"});
 }
 
+TEST_CASE("The log is bounded, be it few names with many samples or the other way around") {
+    struct shape {
+        std::size_t names;
+        std::size_t name_size;
+        std::size_t samples; ///< Of each.
+    };
+    for (const shape& s : {shape{1, 8, 20'000}, shape{1000, 5000, 1}, shape{1000, 250, 1}}) {
+        const directory place;
+        opened_log o(place.path());
+        std::vector<event> events;
+        for (std::size_t i = 0; i < s.names; ++i) {
+            std::string name = std::to_string(i);
+            name.append(s.name_size - name.size(), 'x');
+            events.push_back({std::move(name), now, 1});
+        }
+        REQUIRE(add(o, events) == 0); // of new series: not logged
+        const std::size_t without = o.samples.memory_bytes();
+        for (std::size_t i = 0, n = events.size(); i < n; ++i)
+            for (std::size_t k = 1; k < s.samples; ++k) events.push_back(events[i]);
+        const auto batch = batch_of(events);
+        const std::size_t text = s.names * s.name_size;
+        std::size_t first = 0;
+        for (const bool again : {false, true}) {
+            std::size_t added = 0;
+            std::size_t most = 0;
+            std::size_t logged = 0;
+            do {
+                changes c;
+                REQUIRE(o.samples.stage(c, batch).empty());
+                o.rows.commit(std::move(c));
+                ++added;
+                logged = o.logged();
+                if (logged == added) most = (std::max)(most, o.samples.memory_bytes() - without);
+            } while (logged == added && added < 200);
+            CHECK(logged == 1);
+            CHECK(most >= (added - 1) * (text + events.size() * sample_batch::sample_bytes));
+            if (again) {
+                CHECK(added == first);
+            } else {
+                CHECK(most < (sample_table::settled_at_once + 2 * events.size()) * batch_log::name_bytes_of_a_sample);
+                first = added;
+                o.samples.settle();
+            }
+        }
+        CHECK(count(o, events.front().key) == 1 + 2 * first * s.samples);
+    }
+}
+
 TEST_CASE("Samples in the log are those of their second alone") {
     const directory place;
     opened_log o(place.path());

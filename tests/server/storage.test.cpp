@@ -98,6 +98,8 @@ TEST_CASE("What is to be done then is done in the order of the commits, one at a
                 const std::string name = std::to_string(t) + "." + std::to_string(i) + " ";
                 std::string done;
                 struct held {
+                    held(std::atomic<int>& w, std::string& seen, std::thread::id who)
+                        : wrong(w), order_seen(seen), thread(who) {}
                     ~held() { wrong += order_seen != "12" || thread != std::this_thread::get_id() ? 1 : 0; }
                     std::atomic<int>& wrong;
                     std::string& order_seen;

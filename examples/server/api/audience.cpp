@@ -8,7 +8,6 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <limits>
 
 // Family A: hourly audience counts.
 namespace qsketch_server {
@@ -46,12 +45,12 @@ constexpr std::size_t max_user_bytes = 1024;
 [[nodiscard]] std::int64_t slice_of_id(application& app, const request& rq, bool counting) {
     const acceptable_times times = app.audience_times(counting);
     const std::int64_t oldest = app.slices().slice_of(times.oldest);
-    const std::int64_t slice = whole_number("slice", rq.required("slice"), (std::numeric_limits<std::int64_t>::min)(),
-                                            app.slices().slice_of(times.newest));
-    if (slice >= oldest) return slice;
+    const std::string& text = rq.required("slice");
+    const auto slice = number_of<std::int64_t>(text);
+    if (!slice || *slice >= oldest) return whole_number("slice", text, oldest, app.slices().slice_of(times.newest));
     if (times.too_old_count != nullptr) ++*times.too_old_count;
-    throw invalid_fields(
-        problem{"slice", fmt::format("must not be older than {} allows ({}), got {}", times.retention, oldest, slice)});
+    throw invalid_fields(problem{
+        "slice", fmt::format("must not be older than {} allows ({}), got {}", times.retention, oldest, *slice)});
 }
 
 /// The visits of a body, and what was wrong with the others.

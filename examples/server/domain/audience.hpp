@@ -3,6 +3,7 @@
 #include "domain/store.hpp"
 #include "storage/ordered_key.hpp"
 #include "storage/storage.hpp"
+#include "storage/unreadable_row.hpp"
 
 #include <qsketch/detail/image.hpp>
 #include <qsketch/hyperloglog.hpp>
@@ -167,8 +168,7 @@ public:
     [[nodiscard]] slice_figures figures(std::int64_t slice) const {
         if (slice < oldest_) return slice_counts().figures(slice);
         if (const auto held = find(slice)) return held->figures(slice);
-        const auto row = rows_.get(table::audience, key_of(slice));
-        return counts_of(row ? std::optional<std::string_view>(*row) : std::nullopt).figures(slice);
+        return stored(slice).figures(slice);
     }
 
     /// Every slice in which something happened, oldest first. Throws storage_error.
@@ -177,7 +177,7 @@ public:
         rows_.scan(table::audience, key_of(oldest_), {}, [&](std::string_view key, std::string_view row) {
             const std::int64_t slice = slice_of(key);
             const auto held = find(slice);
-            out.push_back(held ? held->figures(slice) : counts_of(row).figures(slice));
+            out.push_back(held ? held->figures(slice) : counts_of(key, row).figures(slice));
             return true;
         });
         return out;
@@ -213,14 +213,15 @@ private:
     }
     static constexpr std::uint64_t sign = std::uint64_t{1} << 63;
 
-    [[nodiscard]] static slice_counts counts_of(std::optional<std::string_view> row) {
+    [[nodiscard]] static slice_counts counts_of(std::string_view key, std::string_view row) {
         slice_counts out;
-        try {
-            if (row) out.add(*row);
-        } catch (const std::exception& e) {
-            throw storage_error(std::string("a slice of the audience cannot be read: ") + e.what());
-        }
+        read_row(table::audience, key, [&] { out.add(row); });
         return out;
+    }
+    [[nodiscard]] slice_counts stored(std::int64_t slice) const {
+        const std::string key = key_of(slice);
+        const auto row = rows_.get(table::audience, key);
+        return row ? counts_of(key, *row) : slice_counts();
     }
 
     /// Null if it is not in memory.
@@ -234,8 +235,7 @@ private:
         const auto held = find_or_make(slice);
         const std::lock_guard lock(held->mutex); // who else wants it waits for one to have read it
         if (held->loaded) return held;
-        const auto row = rows_.get(table::audience, key_of(slice));
-        held->counts = counts_of(row ? std::optional<std::string_view>(*row) : std::nullopt);
+        held->counts = stored(slice);
         held->loaded = true;
         return held;
     }

@@ -25,6 +25,14 @@ struct logged_batch {
     std::vector<std::size_t> elsewhere{}; ///< Groups that are none of the log's, ascending.
     std::uint64_t number = 0;             ///< In the order in which they were applied, from 1.
 
+    /// What the names take, those of groups that are elsewhere as well, about.
+    [[nodiscard]] std::size_t name_bytes() const noexcept {
+        constexpr std::size_t beside = 64; // of a string, its hash and its places
+        std::size_t out = 0;
+        for (std::size_t i = 0; i < batch->size(); ++i) out += batch->name(i).size() + beside;
+        return out;
+    }
+
     /// Calls visit(group) for those that are the log's.
     template <class Visitor>
     void each(Visitor visit) const {
@@ -89,10 +97,15 @@ class batch_log {
 public:
     using list = std::vector<std::shared_ptr<const logged_batch>>;
 
+    /// So many bytes of names weigh as much as a sample: little, unless there are few samples a name or names are long.
+    static constexpr std::size_t name_bytes_of_a_sample = 128;
+
     void add(logged_batch&& b) {
+        const std::size_t names = b.name_bytes();
         const std::lock_guard lock(mutex_);
         b.number = ++latest_;
         samples_ += b.batch->samples();
+        name_bytes_ += names;
         all_.push_back(std::make_shared<const logged_batch>(std::move(b)));
     }
     [[nodiscard]] list all() const {
@@ -103,7 +116,10 @@ public:
     void drop_up_to(std::uint64_t number) noexcept {
         const std::lock_guard lock(mutex_);
         auto end = all_.begin();
-        for (; end != all_.end() && (*end)->number <= number; ++end) samples_ -= (*end)->batch->samples();
+        for (; end != all_.end() && (*end)->number <= number; ++end) {
+            samples_ -= (*end)->batch->samples();
+            name_bytes_ -= (*end)->name_bytes();
+        }
         all_.erase(all_.begin(), end);
     }
     /// The number of the one that was added last, or 0.
@@ -111,10 +127,15 @@ public:
         const std::lock_guard lock(mutex_);
         return latest_;
     }
-    /// Of all batches, also those of groups that are elsewhere.
-    [[nodiscard]] std::size_t samples() const noexcept {
+    /// Of all batches: their samples, also those of groups that are elsewhere, and what their names weigh.
+    [[nodiscard]] std::size_t weight() const noexcept {
         const std::lock_guard lock(mutex_);
-        return samples_;
+        return samples_ + name_bytes_ / name_bytes_of_a_sample;
+    }
+    /// About.
+    [[nodiscard]] std::size_t memory_bytes() const noexcept {
+        const std::lock_guard lock(mutex_);
+        return samples_ * sample_batch::sample_bytes + name_bytes_;
     }
 
 private:
@@ -122,6 +143,7 @@ private:
     list all_;
     std::uint64_t latest_ = 0;
     std::size_t samples_ = 0;
+    std::size_t name_bytes_ = 0;
 };
 
 } // namespace qsketch_server

@@ -117,7 +117,8 @@ public:
     }
 
     metric_store(const series::settings& s, storage& store) : where_(s.where), series_(s, store) {
-        if (const auto row = store.get(where_, average_key)) average_ = running_average::of(*row);
+        if (const auto row = store.get(where_, average_key))
+            average_ = read_row(where_, average_key, [&] { return running_average::of(*row); });
     }
 
     [[nodiscard]] series& table() noexcept { return series_; }

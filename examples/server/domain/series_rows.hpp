@@ -63,21 +63,14 @@ public:
         return out;
     }
 
-    /// What would make a sketch count beyond its limit is left out, in memory as in the store: else no row with such a
-    /// sketch could be read.
+    /// Both leave out what would make a sketch count beyond its limit.
     template <class Values>
     static void add(window& to, std::int64_t second, const Values& values) {
-        try {
-            to.add_at(std::chrono::sys_seconds(std::chrono::seconds(second)), values);
-        } catch (const qsketch::incompatible_error&) {
-        }
+        within_limits([&] { to.add_at(std::chrono::sys_seconds(std::chrono::seconds(second)), values); });
     }
 
     static void add(Sketch& to, std::span<const double> values) {
-        try {
-            to.add(values);
-        } catch (const qsketch::incompatible_error&) {
-        }
+        within_limits([&] { to.add(values); });
     }
 
     /// For table_rules.
@@ -95,6 +88,15 @@ public:
 private:
     static constexpr char records_mark = 'r'; // images begin with a Q
 
+    /// In memory as in the store: else no row with a sketch beyond its limit could be read.
+    template <class Change>
+    static void within_limits(Change change) {
+        try {
+            change();
+        } catch (const qsketch::incompatible_error&) {
+        }
+    }
+
     [[nodiscard]] std::string joined(std::span<const std::string_view> parts, std::size_t max_records) const {
         std::size_t size = 1;
         bool records = true;
@@ -110,20 +112,15 @@ private:
         }
         window all = read(parts.front());
         for (const std::string_view part : parts.subspan(1)) {
-            if (part.starts_with(records_mark))
+            if (part.starts_with(records_mark)) {
                 add_records(all, part);
-            else
-                merge(all, read(part));
+            } else {
+                const window other = read(part); // of the same levels
+                within_limits([&] { all.merge(other); });
+            }
         }
         const auto image = all.serialize();
         return {reinterpret_cast<const char*>(image.data()), image.size()};
-    }
-
-    static void merge(window& to, const window& other) {
-        try {
-            to.merge(other);
-        } catch (const qsketch::incompatible_error&) { // as above: the levels are the same
-        }
     }
 
     static void add_records(window& to, std::string_view row) {

@@ -7,6 +7,7 @@
 #include "storage/ordered_key.hpp"
 #include "storage/storage.hpp"
 #include "unhurried.hpp"
+#include "storage/unreadable_row.hpp"
 
 #include <qsketch/detail/endian.hpp>
 #include <qsketch/keyed.hpp>
@@ -51,8 +52,8 @@ public:
     using level = typename rows::level;
 
     static constexpr std::uint32_t idle_calls = 30;
-    /// So many samples in the log are settled before more come, by the thread that brings them; while it does, or if
-    /// it cannot, others may bring up to most_logged.
+    /// A log of that weight, in samples, is settled before more come, by the thread that brings them; while it does, or
+    /// if it cannot, others may bring up to most_logged.
     static constexpr std::size_t settled_at_once = std::size_t{1} << 19;
     static constexpr std::size_t most_logged = 2 * settled_at_once;
 
@@ -72,7 +73,8 @@ public:
                     return r.fold(existing, operands);
                 },
                 [r](std::span<const std::string_view> operands) { return r.combine(operands); },
-                {}};
+                {},
+                "b"}; // the log, see log_key()
     }
 
     /// A series as it is: the window, and what is in the log of it.
@@ -112,8 +114,8 @@ public:
     /// May settle the log before that.
     [[nodiscard]] std::vector<std::size_t> stage(changes& to, std::shared_ptr<const sample_batch> batch) {
         const bool large = batch->samples() >= least_logged_;
-        if (large && log_.samples() >= settled_at_once) try_settle();
-        const bool logs = large && log_.samples() < most_logged;
+        if (large && log_.weight() >= settled_at_once) try_settle();
+        const bool logs = large && log_.weight() < most_logged;
         std::vector<std::size_t> refused;
         auto staged = std::make_shared<commit_under_way>(*this);
         std::string operand;
@@ -152,7 +154,7 @@ public:
     /// Throws storage_error; then it stays in the log.
     void settle() {
         const std::lock_guard alone(settling_);
-        if (log_.samples() > 0) settle_alone();
+        if (log_.weight() > 0) settle_alone();
     }
 
     /// Adds what a sketch holds, at one time. False, with nothing added, for a new series beyond max_series.
@@ -192,7 +194,7 @@ public:
         if (!any) return;
         const std::size_t head = beside_key(name, {}).size();
         store_.scan(where_, beside_key(name, from), beside_key(name, until), [&](std::string_view key, auto row) {
-            visit(key.substr(head), row);
+            read_row(where_, key, [&] { visit(key.substr(head), row); });
             return true;
         });
     }
@@ -264,7 +266,7 @@ public:
     [[nodiscard]] std::size_t resident_bytes() const noexcept { return resident_bytes_; }
     /// Of everything in memory, about. Looks at every series.
     [[nodiscard]] std::size_t memory_bytes() const {
-        return map_.memory_bytes() + resident_bytes_ + log_.samples() * sample_batch::sample_bytes;
+        return map_.memory_bytes() + resident_bytes_ + log_.memory_bytes();
     }
 
 private:
@@ -657,8 +659,10 @@ private:
     }
 
     [[nodiscard]] std::unique_ptr<window> stored(std::string_view name) const {
-        const auto row = store_.get(where_, state_key(name));
-        return std::make_unique<window>(row ? rows_.read(*row) : rows_.empty_window());
+        const std::string key = state_key(name);
+        const auto row = store_.get(where_, key);
+        return read_row(where_, key,
+                        [&] { return std::make_unique<window>(row ? rows_.read(*row) : rows_.empty_window()); });
     }
 
     /// Calls f(const window&), loads the window for that, if it is not there, and it stays if there is room.

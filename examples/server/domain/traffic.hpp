@@ -5,6 +5,7 @@
 #include "domain/striped_locks.hpp"
 #include "storage/ordered_key.hpp"
 #include "storage/storage.hpp"
+#include "storage/unreadable_row.hpp"
 
 #include <qsketch/error.hpp>
 #include <qsketch/sliding_window.hpp>
@@ -87,11 +88,8 @@ public:
         if (const auto stored = rows_.get(table::meta, horizon_key)) kept_->views = time_at(*stored, 0);
         kept_->pages = now - longest - ten_minutes; // a window begins with a slot
         rows_.scan(table::pages, ordered_time(kept_->pages), {}, [&](std::string_view key, std::string_view row) {
-            try {
-                add_to_windows(time_at(key, 0), page_sketch::deserialize(bytes_of(row)));
-            } catch (const qsketch::format_error& e) {
-                throw storage_error(std::string("the pages of a minute cannot be read: ") + e.what());
-            }
+            read_row(table::pages, key,
+                     [&] { add_to_windows(time_at(key, 0), page_sketch::deserialize(bytes_of(row))); });
             return true;
         });
     }
@@ -242,7 +240,7 @@ private:
             const std::string row = row_of(*view);
             const auto stored = rows_.get(table::traffic, id);
             std::optional<page_view> old;
-            if (stored) old = view_of(view->request_id, *stored);
+            if (stored) old = read_row(table::traffic, id, [&] { return view_of(view->request_id, *stored); });
             const bool alive = old && old->at >= kept_->views.load();
             if (alive) ++known;
             if (only_known && !alive) continue;

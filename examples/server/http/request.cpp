@@ -92,12 +92,11 @@ std::vector<std::pair<std::string, std::string>> parse_query(std::string_view qu
 }
 
 std::int64_t whole_number(std::string_view field, std::string_view text, std::int64_t from, std::int64_t to) {
-    std::int64_t value = 0;
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-    if (error != std::errc{} || end != text.data() + text.size() || value < from || value > to)
+    const auto value = number_of<std::int64_t>(text);
+    if (!value || *value < from || *value > to)
         throw invalid_fields(problem{std::string(field), fmt::format("must be a whole number from {} to {}, got {}",
                                                                      from, to, in_quotes(text))});
-    return value;
+    return *value;
 }
 
 double double_of(std::string_view digits) {

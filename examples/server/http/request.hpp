@@ -76,8 +76,9 @@ private:
 /// Throws malformed_request for a broken % and a parameter without a name, invalid_fields for a name given twice.
 [[nodiscard]] std::vector<std::pair<std::string, std::string>> parse_query(std::string_view query);
 
-/// What decimal digits, and no other bytes, stand for; nothing if they are none or beyond T.
-template <std::unsigned_integral T>
+/// What decimal digits, behind a minus where T has a sign, and no other bytes stand for; nothing if they are none or
+/// beyond T.
+template <std::integral T>
 [[nodiscard]] std::optional<T> number_of(std::string_view digits) noexcept {
     T value = 0;
     const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value);

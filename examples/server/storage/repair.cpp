@@ -10,7 +10,12 @@
 #include <array>
 #include <filesystem>
 #include <iterator>
+#include <memory>
+#include <set>
 #include <span>
+#include <string>
+#include <utility>
+#include <vector>
 
 // With a sound list of files, those that are sound themselves are put together anew, each where it was. Without one,
 // RocksDB's own repair makes another list. The logs are not its business: it would read them again for tables as well
@@ -25,13 +30,41 @@ namespace fs = std::filesystem;
         if (const std::string name = stem + "-" + std::to_string(i); !fs::exists(name)) return name;
 }
 
-[[nodiscard]] bool is_sound(const rocksdb::LiveFileMetaData& file, const rocksdb::ColumnFamilyOptions& family) {
+using table_file = rocksdb::LiveFileMetaData;
+
+[[nodiscard]] bool is_sound(const table_file& file, const rocksdb::ColumnFamilyOptions& family) {
     rocksdb::SstFileReader reader(rocksdb::Options({}, family));
     const bool sound = reader.Open(file.db_path + file.name).ok() && reader.VerifyChecksum().ok();
     if (!sound)
         spdlog::warn("storage: {}{}, {} rows of the table {}, is damaged and left out", file.db_path, file.name,
                      file.num_entries, file.column_family_name);
     return sound;
+}
+
+/// The temporary rows of a table that a lost file of it may have removed: those in the levels below it, of the keys it
+/// had, of which no level above has a newer one. In level 0 a file has all that a commit changed in its table.
+[[nodiscard]] std::set<std::string> perhaps_removed(const table_file& lost, std::span<const table_file> sound,
+                                                    const rocksdb::ColumnFamilyOptions& family,
+                                                    const std::string& temporary) {
+    std::set<std::string> out;
+    if (temporary.empty() || lost.level == 0) return out;
+    const auto each_key = [&](const table_file& file, const auto& visit) {
+        rocksdb::SstFileReader reader(rocksdb::Options({}, family));
+        require(reader.Open(file.db_path + file.name));
+        const std::unique_ptr<rocksdb::Iterator> at(reader.NewIterator({}));
+        for (at->Seek((std::max)(temporary, lost.smallestkey));
+             at->Valid() && at->key().starts_with(temporary) && at->key().compare(lost.largestkey) <= 0; at->Next())
+            visit(at->key().ToString());
+        require(at->status());
+    };
+    const auto of_table = [&](const table_file& file) { return file.column_family_name == lost.column_family_name; };
+    for (const table_file& file : sound)
+        if (of_table(file) && file.level > lost.level)
+            each_key(file, [&](std::string key) { out.insert(std::move(key)); });
+    if (out.empty()) return out;
+    for (const table_file& file : sound)
+        if (of_table(file) && file.level < lost.level) each_key(file, [&](const std::string& key) { out.erase(key); });
+    return out;
 }
 
 /// The changes in a log to tables whose files are all older than it; those of others may be in their files.
@@ -65,7 +98,7 @@ private:
 
 void database::replay(const std::map<std::uint64_t, std::string>& logs) {
     std::array<std::uint64_t, table_count> newest_files{};
-    std::vector<rocksdb::LiveFileMetaData> files;
+    std::vector<table_file> files;
     rows_->GetLiveFilesMetaData(&files);
     for (std::size_t t = 0; t < table_count; ++t)
         for (const auto& file : files)
@@ -113,11 +146,12 @@ void database::repair(const settings& s) {
         old.replay(logs_in(aside));
     }
 
-    std::vector<rocksdb::LiveFileMetaData> files;
+    std::vector<table_file> files;
     old.rows_->GetLiveFilesMetaData(&files);
     const auto damaged = std::stable_partition(
         files.begin(), files.end(), [&](const auto& file) { return is_sound(file, families.front().options); });
     if (damaged == files.end()) return;
+    const std::vector<table_file> lost(damaged, files.end());
     files.erase(damaged, files.end());
 
     const std::string place = s.path + ".new";
@@ -136,15 +170,24 @@ void database::repair(const settings& s) {
         const std::unique_ptr<rocksdb::Iterator> at(old.rows_->NewIterator({}));
         for (at->SeekToFirst(); at->Valid(); at->Next()) require(fresh.rows_->Put({}, at->key(), at->value()));
         for (auto family = families.begin() + 1; family != families.end(); ++family) {
+            const auto of_table = [&](const table_file& file) { return file.column_family_name == family->name; };
             rocksdb::ExportImportFilesMetaData kept;
             kept.db_comparator_name = family->options.comparator->Name();
-            std::copy_if(files.begin(), files.end(), std::back_inserter(kept.files),
-                         [&](const auto& file) { return file.column_family_name == family->name; });
+            std::copy_if(files.begin(), files.end(), std::back_inserter(kept.files), of_table);
             rocksdb::ColumnFamilyHandle* handle = nullptr;
             require(kept.files.empty()
                         ? fresh.rows_->CreateColumnFamily(family->options, family->name, &handle)
                         : fresh.rows_->CreateColumnFamilyWithImport(family->options, family->name, {}, kept, &handle));
             fresh.handles_.push_back(handle);
+            const std::string& temporary = s.rules[fresh.handles_.size() - 1].temporary;
+            for (const table_file& file : lost) {
+                if (!of_table(file)) continue;
+                const auto back = perhaps_removed(file, files, family->options, temporary);
+                for (const std::string& key : back) require(fresh.rows_->Delete({}, handle, key));
+                if (!back.empty())
+                    spdlog::warn("storage: {} may have held the removal of rows of the table {}: left out are {}",
+                                 file.name, family->name, back.size());
+            }
         }
         require(fresh.rows_->SyncWAL());
     }

@@ -3,6 +3,7 @@
 #include "storage/directory_lock.hpp"
 #include "storage/log_tail.hpp"
 #include "storage/stored_row.hpp"
+#include "storage/unreadable_row.hpp"
 
 #include <rocksdb/write_batch.h>
 
@@ -367,16 +368,11 @@ struct storage::engine {
     /// The row, in `value` or, if it had still to be folded, in `folded`.
     [[nodiscard]] std::string_view row_of(table where, std::string_view key, const rocksdb::Slice& value,
                                           std::string& folded) const {
-        try {
+        return read_row(where, key, [&]() -> std::string_view {
             const stored_row stored(view_of(value));
             if (const auto row = stored.folded()) return *row;
             return folded = stored.fold(how.rules[static_cast<std::size_t>(where)]);
-        } catch (const std::exception& e) {
-            const std::string what = std::string("the row ") + slice_of(key).ToString(true) + " of the table " +
-                                     database::name(where) + " cannot be read: " + e.what();
-            spdlog::error("storage: {}", what);
-            throw storage_error(what);
-        }
+        });
     }
 
     database::settings how;

@@ -34,6 +34,9 @@ struct table_rules {
     std::function<std::optional<std::string>(std::span<const std::string_view> operands)> combine;
     /// True if the row may be forgotten, at any time from now on. Empty: never.
     std::function<bool(std::string_view key, std::string_view row)> expired;
+    /// Rows whose keys begin so are put into others in the end, and would count twice if they came back: a repair
+    /// leaves out those that a file which is lost may have removed. Empty: there are none.
+    std::string temporary{};
 };
 
 /// Changes that become durable together, and then visible together.
