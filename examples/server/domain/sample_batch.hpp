@@ -7,11 +7,11 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <deque>
+#include <memory>
+#include <memory_resource>
 #include <numeric>
 #include <optional>
 #include <span>
-#include <string>
 #include <string_view>
 #include <vector>
 
@@ -38,9 +38,7 @@ public:
     explicit sample_batch(qsketch::hash hash = {}) : hash_(hash) {}
 
     void add(std::uint64_t line, std::string_view name, instant at, double value) {
-        if (names_.empty() || names_[latest_] != name) latest_ = number_of(name); // the same name often comes in a row
-        records_.push_back(
-            {static_cast<std::uint32_t>(latest_), static_cast<std::uint32_t>(line), second_of(at), value});
+        records_.push_back({number_of(name), static_cast<std::uint32_t>(line), second_of(at), value});
     }
 
     /// To be called once, after the last add().
@@ -83,8 +81,8 @@ public:
     [[nodiscard]] std::optional<std::size_t> find(std::string_view name) const noexcept {
         if (slots_.empty()) return {};
         const slot found = slots_[slot_of(name, hash_(name))];
-        if (found == 0) return {};
-        return found - 1;
+        if (found.series == 0) return {};
+        return found.series - 1;
     }
 
 private:
@@ -112,43 +110,55 @@ private:
         records_ = std::move(sorted);
     }
 
-    using slot = std::uint32_t;
+    struct slot {
+        std::uint32_t series = 0; // its number, from 1
+        std::uint32_t tag = 0;    // of its hash, so that few names have to be looked at
+    };
+    [[nodiscard]] static std::uint32_t tag_of(std::uint64_t hash) noexcept {
+        return static_cast<std::uint32_t>(hash >> 32);
+    }
 
     /// Where the number of that name is or, where it is 0, would be. There are free slots.
     [[nodiscard]] std::size_t slot_of(std::string_view name, std::uint64_t hash) const noexcept {
         std::size_t at = hash & (slots_.size() - 1);
-        while (slots_[at] != 0 && !(hashes_[slots_[at] - 1] == hash && names_[slots_[at] - 1] == name))
+        while (slots_[at].series != 0 && !(slots_[at].tag == tag_of(hash) && names_[slots_[at].series - 1] == name))
             at = (at + 1) & (slots_.size() - 1);
         return at;
     }
 
     /// The series of that name, perhaps a new one.
-    [[nodiscard]] std::size_t number_of(std::string_view name) {
+    [[nodiscard]] std::uint32_t number_of(std::string_view name) {
         if (names_.size() * 2 >= slots_.size()) grow();
         const std::uint64_t hash = hash_(name);
         slot& found = slots_[slot_of(name, hash)];
-        if (found == 0) {
-            names_.emplace_back(name);
+        if (found.series == 0) {
+            names_.push_back(kept(name));
             hashes_.push_back(hash);
-            found = static_cast<slot>(names_.size());
+            found = {static_cast<std::uint32_t>(names_.size()), tag_of(hash)};
         }
-        return found - 1;
+        return found.series - 1;
+    }
+
+    [[nodiscard]] std::string_view kept(std::string_view name) {
+        auto* const bytes = static_cast<char*>(name_bytes_->allocate(name.size(), 1));
+        return {bytes, name.copy(bytes, name.size())};
     }
 
     void grow() {
-        slots_.assign((std::max)(slots_.size() * 2, std::size_t{64}), 0);
+        slots_.assign((std::max)(slots_.size() * 2, std::size_t{64}), {});
         for (std::size_t i = 0; i < hashes_.size(); ++i) {
             std::size_t at = hashes_[i] & (slots_.size() - 1);
-            while (slots_[at] != 0) at = (at + 1) & (slots_.size() - 1);
-            slots_[at] = static_cast<slot>(i + 1);
+            while (slots_[at].series != 0) at = (at + 1) & (slots_.size() - 1);
+            slots_[at] = {static_cast<std::uint32_t>(i + 1), tag_of(hashes_[i])};
         }
     }
 
     qsketch::hash hash_;
-    std::deque<std::string> names_;
+    std::unique_ptr<std::pmr::monotonic_buffer_resource> name_bytes_ =
+        std::make_unique<std::pmr::monotonic_buffer_resource>();
+    std::vector<std::string_view> names_;
     std::vector<std::uint64_t> hashes_;
-    std::vector<slot> slots_; // open addressing: number of the series, from 1
-    std::size_t latest_ = 0;
+    std::vector<slot> slots_; // open addressing
     std::vector<record> records_;
     std::vector<std::uint32_t> begins_;
     std::vector<std::int64_t> seconds_;

@@ -6,8 +6,8 @@
 #include "domain/turnstile.hpp"
 #include "storage/ordered_key.hpp"
 #include "storage/storage.hpp"
-#include "unhurried.hpp"
 #include "storage/unreadable_row.hpp"
+#include "unhurried.hpp"
 
 #include <qsketch/detail/endian.hpp>
 #include <qsketch/keyed.hpp>
