@@ -59,9 +59,14 @@ struct application {
     std::unique_ptr<rate_limiter> limiter{}; ///< Null: no limit.
     std::atomic<std::size_t> unpacked_bytes = 0;
     workplaces for_large_requests{};
+    std::atomic<std::size_t> small_requests = 0; ///< That are worked on, and do not wait for anything.
     request_metrics requests{};
     duration_histogram commit_times{};
     std::function<gate_figures()> connections{}; ///< Empty where there is no gate.
+    std::function<bool()> has_unserved{};        ///< As gate::has_unserved(); so is this.
+
+    /// Is there anything to do that should not have to wait for large requests?
+    [[nodiscard]] bool is_wanted() const { return small_requests > 0 || (has_unserved && has_unserved()); }
 
     [[nodiscard]] slicing slices() const noexcept { return {opts.first_slice, opts.slice}; }
 

@@ -87,6 +87,7 @@ int serve(const options& opts, const sigset_t& signals) {
         {opts.threads, (std::min)(opts.threads, cores), connections_within_limits(opts.max_connections), opts.max_body},
         [&](exchange& x) { return answers.respond(x); }, [&](const exchange& x) { return answers.wants_body_of(x); });
     app.connections = [&] { return doors.figures(); };
+    app.has_unserved = [&] { return doors.has_unserved(); };
     let_in(app.access, opts);
     const auto [fd, url, loopback] = doors.bind(opts.host, opts.port, opts.insecure || app.access.current());
     const request_limits limits = opts.rate_limit.value_or(loopback ? request_limits{} : request_limits{1000, 5000});
@@ -110,7 +111,7 @@ int serve(const options& opts, const sigset_t& signals) {
         reload_tokens(app.access, signal == SIGHUP);
         if (signal == SIGHUP) signal = -1;
         doors.sweep();
-        unhurried([&] { app.trim(); });
+        unhurried([&] { app.trim(); }, [&] { return app.is_wanted(); });
         if (std::chrono::steady_clock::now() < next_expiry) continue;
         app.expire();
         next_expiry = std::chrono::steady_clock::now() + 10s;

@@ -35,6 +35,7 @@ public:
     }
     ~running_gate() { gate_.stop(patience_); }
     [[nodiscard]] std::uint16_t port() const noexcept { return port_; }
+    [[nodiscard]] const gate& operator*() const noexcept { return gate_; }
 
 private:
     gate gate_;
@@ -107,6 +108,29 @@ TEST_CASE("A connection that ends or goes on sending while its answer is waited 
     go_on.count_down();
     CHECK(eager.receive().body == "/wait");
     for (int i = 0; i < 50; ++i) CHECK(eager.receive().body == "/" + std::to_string(i));
+}
+
+TEST_CASE("What has come and no thread has looked at is known") {
+    std::latch arrived(1);
+    std::latch go_on(1);
+    const running_gate g(1, 1, [&](exchange& x) {
+        if (x.head.target == "/first") {
+            arrived.count_down();
+            go_on.wait(); // with the only lane
+        }
+        return answer_of(x.head.target);
+    });
+    connection first(g.port());
+    connection second(g.port());
+    CHECK(get(g.port(), "/accepted").status == 200);
+    first.send("GET /first HTTP/1.1\r\nHost: x\r\n\r\n");
+    arrived.wait();
+    CHECK_FALSE((*g).has_unserved());
+    second.send("GET /second HTTP/1.1\r\nHost: x\r\n\r\n");
+    while (!(*g).has_unserved()) std::this_thread::sleep_for(1ms);
+    go_on.count_down();
+    CHECK(first.receive().body == "/first");
+    CHECK(second.receive().body == "/second");
 }
 
 TEST_CASE("All requests that come at once may wait at once, and all are answered") {

@@ -6,8 +6,8 @@
 #include "support/directory.hpp"
 #include "support/json.hpp"
 #include "support/process.hpp"
-#include "support/sanitized.hpp"
 #include "support/request_table.hpp"
+#include "support/sanitized.hpp"
 #include "support/store.hpp"
 
 #include <algorithm>

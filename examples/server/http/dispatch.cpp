@@ -12,6 +12,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <atomic>
+#include <functional>
 #include <string>
 #include <utility>
 
@@ -90,10 +92,41 @@ constexpr std::size_t least_packed = 1024;     // bytes of an answer that is wor
     return out;
 }
 
+/// Counts a request among the small ones until it is about to wait.
+class small_request {
+public:
+    small_request(std::atomic<std::size_t>& count, request& rq)
+        : count_(&count), rq_(rq), step_aside_(std::move(rq.step_aside)) {
+        ++*count_;
+        rq_.step_aside = [this] {
+            leave();
+            if (step_aside_) step_aside_();
+        };
+    }
+    ~small_request() {
+        leave();
+        rq_.step_aside = std::move(step_aside_);
+    }
+    small_request(const small_request&) = delete;
+    small_request& operator=(const small_request&) = delete;
+
+private:
+    void leave() noexcept {
+        if (count_ != nullptr) --*std::exchange(count_, nullptr);
+    }
+
+    std::atomic<std::size_t>* count_;
+    request& rq_;
+    std::function<void()> step_aside_;
+};
+
 [[nodiscard]] answer handled_in_time(application& app, request& rq, const route& r, std::string_view query) {
-    if (rq.body.size() <= large_body) return handled_once(app, rq, r, query);
+    if (rq.body.size() <= large_body) {
+        const small_request counted(app.small_requests, rq);
+        return handled_once(app, rq, r, query);
+    }
     const workplaces::place place(app.for_large_requests);
-    return unhurried([&] { return handled_once(app, rq, r, query); });
+    return unhurried([&] { return handled_once(app, rq, r, query); }, [&app] { return app.is_wanted(); });
 }
 
 /// Calls the handler, with the body as it was before it was packed.

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
@@ -146,6 +147,13 @@ void gate::work() {
                 held = serve(*static_cast<connection*>(who));
         }
     }
+}
+
+bool gate::has_unserved() const noexcept {
+    std::array<pollfd, 64> sets; // that many lanes stand for all of them
+    const std::size_t n = (std::min)(lanes_.size(), sets.size());
+    for (std::size_t i = 0; i < n; ++i) sets[i] = {lanes_[i]->epoll, POLLIN, 0};
+    return ::poll(sets.data(), n, 0) > 0;
 }
 
 void gate::accept_all() {
