@@ -124,7 +124,9 @@ public:
         if (filled == 1 && last->compression_ == compression_) { // into an empty one: no bit changes
             tdigest copy(*last);
             if (copy.pending()) copy.flush();
-            *this = std::move(copy);
+            copy.table_ = {}; // as little memory as after any other merge
+            if (copy.rounds_ < many_rounds) copy.answers_ = {};
+            become(std::move(copy));
             return;
         }
         tdigest merged(compression_);
@@ -161,8 +163,8 @@ public:
 
     /// Folds the buffered values in and prepares the answers, so that queries need not. Changes no answer.
     void flush() {
-        if (empty() || (!pending() && !answers_.empty())) return;
-        if (!pending()) return prepare(answering());
+        if (empty() || (!pending() && !table_.empty())) return;
+        if (!pending()) return prepare(answers_.empty() ? answering() : detail::centroid_list(answers_));
         tdigest all = gathered();
         detail::centroid_list answers;
         if (all.answers_at_once()) answers = all.compressed_to(outer_cells());
