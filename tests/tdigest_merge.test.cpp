@@ -79,6 +79,28 @@ TEST_CASE("merging an empty digest changes no bit, merging into one copies (t-di
     }
 }
 
+TEST_CASE("a digest merged into an empty one keeps no prepared answers, gives the same ones and prepares them again") {
+    for (const std::size_t n : {300u, 5000u, 100000u})
+        for (const bool flushed : {false, true}) {
+            CAPTURE(n, flushed);
+            auto digest = digest_of(support::values_of(support::distributions[1], n, n));
+            if (flushed) digest.flush();
+            tdigest<> copy;
+            copy.merge(digest);
+            tdigest<> prepared = copy;
+            prepared.flush();
+            CHECK(tdigest<>(copy).memory_bytes() + 3000 < prepared.memory_bytes());
+            for (const double q : {0.001, 0.1, 0.37, 0.5, 0.93, 0.999}) {
+                const double x = digest.quantile(q);
+                CHECK(copy.quantile(q) == x);
+                CHECK(prepared.quantile(q) == x);
+                CHECK(copy.cdf(x) == digest.cdf(x));
+                CHECK(prepared.cdf(x) == digest.cdf(x));
+            }
+            CHECK(prepared.serialize() == digest.serialize());
+        }
+}
+
 TEST_CASE("merge(a, b) and merge(b, a) are the same bytes") {
     for (const std::size_t n : {10u, 200u, 5000u, 60000u}) {
         const auto a = digest_of(support::values_of(support::distributions[3], n, 1));

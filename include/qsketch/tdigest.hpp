@@ -164,12 +164,12 @@ public:
     /// Folds the buffered values in and prepares the answers, so that queries need not. Changes no answer.
     void flush() {
         if (empty() || (!pending() && !table_.empty())) return;
-        if (!pending()) return prepare(answers_.empty() ? answering() : detail::centroid_list(answers_));
+        if (!pending()) return prepare(answers_.empty() ? answering() : answers_);
         tdigest all = gathered();
         detail::centroid_list answers;
         if (all.answers_at_once()) answers = all.compressed_to(outer_cells());
         all.cluster(inner_cells());
-        all.prepare(answers.empty() ? all.answering() : std::move(answers));
+        all.prepare(answers.empty() ? all.answering() : answers);
         become(std::move(all));
     }
 
@@ -457,9 +457,10 @@ private:
         count_round(rounds_);
         measure_room();
     }
-    void prepare(detail::centroid_list answers) {
+    void prepare(const detail::centroid_list& answers) {
+        detail::centroid_list kept = answers; // without the room that clustering took
         table_.prepare(detail::reconstruction(answers, min_, max_));
-        answers_ = std::move(answers);
+        answers_ = std::move(kept);
     }
     /// Keeps the allocations of what was buffered.
     void become(tdigest&& all) noexcept {
