@@ -35,7 +35,12 @@ extern "C" int fdatasync(int fd) {
 namespace {
 
 void copy(const std::string& from, const std::string& to) {
-    std::filesystem::copy(from, to, std::filesystem::copy_options::recursive);
+    std::error_code error;
+    do {
+        std::filesystem::remove_all(to);
+        std::filesystem::copy(from, to, std::filesystem::copy_options::recursive, error);
+    } while (error == std::errc::no_such_file_or_directory); // one that a store at work has no more use for
+    if (error) throw std::filesystem::filesystem_error("cannot copy", from, to, error);
 }
 
 std::string file_text(const std::string& name) {
