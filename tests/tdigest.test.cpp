@@ -215,6 +215,30 @@ TEST_CASE("clear leaves a new digest of the same compression") {
     CHECK(digest.serialize() == digest_of(lognormal(30000, 6), 50).serialize());
 }
 
+TEST_CASE("flush changes no byte and no answer of a digest in which few values are heavy") {
+    for (const std::uint64_t heavy :
+         {std::uint64_t{1}, std::uint64_t{300}, std::uint64_t{1} << 12, std::uint64_t{1} << 20})
+        for (const double compression : {20.0, 100.0})
+            for (const std::size_t n : {50u, 120u, 490u, 2000u}) {
+                CAPTURE(heavy, compression, n);
+                tdigest<> digest(compression);
+                for (std::uint64_t round = 0; round < 5; ++round) {
+                    digest.add(support::values_of(support::distributions[0], n, round));
+                    for (int i = 0; i < 9; ++i) digest.add(0.1 * i, heavy);
+                    if (round == 2) digest.compact();
+                    tdigest<> flushed = digest;
+                    flushed.flush();
+                    CHECK(flushed == digest);
+                    CHECK(flushed.serialize() == digest.serialize());
+                    const auto back = tdigest<>::deserialize(flushed.serialize());
+                    for (const double q : {1e-4, 3e-4, 0.05, 0.5, 0.77, 0.9993}) {
+                        CHECK(flushed.quantile(q) == digest.quantile(q));
+                        if (round > 3) CHECK(flushed.quantile(q) == back.quantile(q));
+                    }
+                }
+            }
+}
+
 TEST_CASE("memory grows with use") {
     tdigest<> digest;
     for (int i = 0; i < 10; ++i) digest.add(i);

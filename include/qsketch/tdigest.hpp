@@ -166,8 +166,7 @@ public:
         if (empty() || (!pending() && !table_.empty())) return;
         if (!pending()) return prepare(answers_.empty() ? answering() : answers_);
         tdigest all = gathered();
-        detail::centroid_list answers;
-        if (all.answers_at_once()) answers = all.compressed_to(outer_cells());
+        const detail::centroid_list answers = all.answers_at_once();
         all.cluster(inner_cells());
         all.prepare(answers.empty() ? all.answering() : answers);
         become(std::move(all));
@@ -446,14 +445,19 @@ private:
         all.rounds_ = rounds_;
         return all;
     }
-    /// Of a gathered digest: the centroids of the public size will answer, and are made of what was gathered, without
-    /// the round in between.
-    [[nodiscard]] bool answers_at_once() const noexcept { return rounds_ + 1 >= many_rounds; }
+    /// Of a gathered digest: the centroids of the public size, which will answer, made without the round in between.
+    /// None where those of that round may have to: if there are few rounds, or few centroids beside heavy values.
+    [[nodiscard]] detail::centroid_list answers_at_once() const {
+        if (rounds_ + 1 < many_rounds) return {};
+        detail::centroid_list list = compressed_to(outer_cells());
+        return 4 * list.size() > 3 * outer_cells() ? std::move(list) : detail::centroid_list();
+    }
     [[nodiscard]] detail::centroid_list compressed_to(std::size_t limit) const {
         return detail::compressed<Scale>(centroids_, limit, magnitude());
     }
-    void cluster(std::size_t limit) {
-        centroids_ = compressed_to(limit);
+    void cluster(std::size_t limit) { become_clustered(compressed_to(limit)); }
+    void become_clustered(detail::centroid_list list) {
+        centroids_ = std::move(list);
         count_round(rounds_);
         measure_room();
     }
@@ -495,7 +499,10 @@ private:
     auto with_folded(const Ask& ask) const {
         if (pending()) [[unlikely]] {
             tdigest all = gathered();
-            all.cluster(all.answers_at_once() ? outer_cells() : inner_cells());
+            if (auto list = all.answers_at_once(); !list.empty())
+                all.become_clustered(std::move(list));
+            else
+                all.cluster(inner_cells());
             return ask(std::as_const(all));
         }
         return ask(*this);
@@ -536,8 +543,8 @@ private:
     template <class Ask>
     auto with_outer(const Ask& ask) const {
         return with_folded([&](const tdigest& d) {
-            if (d.centroids_.size() <= d.outer_cells()) return ask(d.centroids_);
             if (d.rounds_ == many_rounds && !d.answers_.empty()) return ask(d.answers_);
+            if (d.centroids_.size() <= d.outer_cells()) return ask(d.centroids_);
             return ask(d.public_size());
         });
     }
