@@ -133,6 +133,34 @@ TEST_CASE("What has come and no thread has looked at is known") {
     CHECK(second.receive().body == "/second");
 }
 
+TEST_CASE("Nothing is unserved while all threads wait, as none could look at it") {
+    std::latch arrived(2);
+    std::latch go_on(1);
+    const running_gate g(1, 1, [&](exchange& x) { // two threads
+        if (x.head.target == "/wait") {
+            x.step_aside();
+            arrived.count_down();
+            go_on.wait();
+        }
+        return answer_of(x.head.target);
+    });
+    std::vector<connection> held;
+    for (int i = 0; i < 2; ++i) {
+        held.emplace_back(g.port());
+        held.back().send("GET /wait HTTP/1.1\r\nHost: x\r\n\r\n");
+    }
+    arrived.wait();
+    connection third(g.port());
+    third.send("GET /third HTTP/1.1\r\nHost: x\r\n\r\n");
+    for (int i = 0; i < 20; ++i) {
+        std::this_thread::sleep_for(1ms);
+        CHECK_FALSE((*g).has_unserved());
+    }
+    go_on.count_down();
+    for (auto& c : held) CHECK(c.receive().body == "/wait");
+    CHECK(third.receive().body == "/third");
+}
+
 TEST_CASE("All requests that come at once may wait at once, and all are answered") {
     constexpr int clients = 64;
     std::latch everybody(clients);

@@ -149,7 +149,8 @@ void gate::work() {
     }
 }
 
-bool gate::has_unserved() const noexcept {
+bool gate::has_unserved() const {
+    if (!rota_.is_manned()) return false; // all threads have something to do
     std::array<pollfd, 64> sets; // that many lanes stand for all of them
     const std::size_t n = (std::min)(lanes_.size(), sets.size());
     for (std::size_t i = 0; i < n; ++i) sets[i] = {lanes_[i]->epoll, POLLIN, 0};

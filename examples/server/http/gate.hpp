@@ -79,8 +79,8 @@ public:
     /// `patience` for their clients; then returns with all threads joined.
     void stop(std::chrono::milliseconds patience);
 
-    /// Has anything come that no thread has looked at yet?
-    [[nodiscard]] bool has_unserved() const noexcept;
+    /// Has anything come that no thread has looked at yet, though there is one that could?
+    [[nodiscard]] bool has_unserved() const;
 
     [[nodiscard]] gate_figures figures() const noexcept { return {open_, turned_away_, buffered_}; }
 

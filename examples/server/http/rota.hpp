@@ -61,6 +61,12 @@ public:
         ::sem_post(&next->called_);
     }
 
+    /// Is there a thread for each lane?
+    [[nodiscard]] bool is_manned() const {
+        const std::lock_guard lock(mutex_);
+        return free_.empty();
+    }
+
     void end() {
         const std::lock_guard lock(mutex_);
         ended_ = true;
@@ -69,7 +75,7 @@ public:
     }
 
 private:
-    std::mutex mutex_;
+    mutable std::mutex mutex_;
     std::vector<Lane*> free_;
     std::vector<seat*> waiting_;
     bool ended_ = false;
