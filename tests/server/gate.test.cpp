@@ -43,6 +43,24 @@ private:
     std::uint16_t port_ = 0;
 };
 
+/// Has those that ask for /wait step aside and wait until they may go on, and answers all with what they ask for.
+struct waiting_room {
+    explicit waiting_room(std::ptrdiff_t expected) : arrived(expected) {}
+
+    std::string operator()(exchange& x) {
+        if (x.head.target == "/wait") {
+            x.step_aside();
+            x.step_aside(); // means nothing more
+            arrived.count_down();
+            go_on.wait();
+        }
+        return answer_of(x.head.target);
+    }
+
+    std::latch arrived;
+    std::latch go_on{1};
+};
+
 double processor_seconds() {
     rusage used{};
     ::getrusage(RUSAGE_SELF, &used);
@@ -56,26 +74,17 @@ double processor_seconds() {
 
 TEST_CASE("Who steps aside before waiting holds up no other connection, as long as there are threads") {
     constexpr int waiting = 3;
-    std::latch arrived(waiting);
-    std::latch go_on(1);
-    const running_gate g(waiting, 1, [&](exchange& x) {
-        if (x.head.target == "/wait") {
-            x.step_aside();
-            x.step_aside(); // means nothing more
-            arrived.count_down();
-            go_on.wait();
-        }
-        return answer_of(x.head.target);
-    });
+    waiting_room room(waiting);
+    const running_gate g(waiting, 1, std::ref(room));
     std::vector<connection> held;
     for (int i = 0; i < waiting; ++i) {
         held.emplace_back(g.port());
         // What follows is there before the first answer is, and is answered after it by the same thread.
         held.back().send("GET /wait HTTP/1.1\r\nHost: x\r\n\r\nGET /next HTTP/1.1\r\nHost: x\r\n\r\n");
     }
-    arrived.wait();
+    room.arrived.wait();
     for (int i = 0; i < 20; ++i) CHECK(get(g.port(), "/quick").body == "/quick");
-    go_on.count_down();
+    room.go_on.count_down();
     for (auto& c : held) {
         CHECK(c.receive().body == "/wait");
         CHECK(c.receive().body == "/next");
@@ -85,27 +94,19 @@ TEST_CASE("Who steps aside before waiting holds up no other connection, as long 
 }
 
 TEST_CASE("A connection that ends or goes on sending while its answer is waited for costs nothing and is not lost") {
-    std::latch arrived(2);
-    std::latch go_on(1);
-    const running_gate g(4, 2, [&](exchange& x) {
-        if (x.head.target == "/wait") {
-            x.step_aside();
-            arrived.count_down();
-            go_on.wait();
-        }
-        return answer_of(x.head.target);
-    });
+    waiting_room room(2);
+    const running_gate g(4, 2, std::ref(room));
     auto gone = std::make_unique<connection>(g.port());
     connection eager(g.port());
     gone->send("GET /wait HTTP/1.1\r\nHost: x\r\n\r\n");
     eager.send("GET /wait HTTP/1.1\r\nHost: x\r\n\r\n");
-    arrived.wait();
+    room.arrived.wait();
     gone.reset();
     for (int i = 0; i < 50; ++i) eager.send("GET /" + std::to_string(i) + " HTTP/1.1\r\nHost: x\r\n\r\n");
     const double before = processor_seconds();
     std::this_thread::sleep_for(500ms);
     CHECK(processor_seconds() - before < 0.2);
-    go_on.count_down();
+    room.go_on.count_down();
     CHECK(eager.receive().body == "/wait");
     for (int i = 0; i < 50; ++i) CHECK(eager.receive().body == "/" + std::to_string(i));
 }
@@ -134,29 +135,21 @@ TEST_CASE("What has come and no thread has looked at is known") {
 }
 
 TEST_CASE("Nothing is unserved while all threads wait, as none could look at it") {
-    std::latch arrived(2);
-    std::latch go_on(1);
-    const running_gate g(1, 1, [&](exchange& x) { // two threads
-        if (x.head.target == "/wait") {
-            x.step_aside();
-            arrived.count_down();
-            go_on.wait();
-        }
-        return answer_of(x.head.target);
-    });
+    waiting_room room(2);
+    const running_gate g(1, 1, std::ref(room)); // two threads
     std::vector<connection> held;
     for (int i = 0; i < 2; ++i) {
         held.emplace_back(g.port());
         held.back().send("GET /wait HTTP/1.1\r\nHost: x\r\n\r\n");
     }
-    arrived.wait();
+    room.arrived.wait();
     connection third(g.port());
     third.send("GET /third HTTP/1.1\r\nHost: x\r\n\r\n");
     for (int i = 0; i < 20; ++i) {
         std::this_thread::sleep_for(1ms);
         CHECK_FALSE((*g).has_unserved());
     }
-    go_on.count_down();
+    room.go_on.count_down();
     for (auto& c : held) CHECK(c.receive().body == "/wait");
     CHECK(third.receive().body == "/third");
 }

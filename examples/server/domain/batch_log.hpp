@@ -25,14 +25,6 @@ struct logged_batch {
     std::vector<std::size_t> elsewhere{}; ///< Groups that are none of the log's, ascending.
     std::uint64_t number = 0;             ///< In the order in which they were applied, from 1.
 
-    /// What the names take, those of groups that are elsewhere as well, about.
-    [[nodiscard]] std::size_t name_bytes() const noexcept {
-        constexpr std::size_t beside = 64; // of a string, its hash and its places
-        std::size_t out = 0;
-        for (std::size_t i = 0; i < batch->size(); ++i) out += batch->name(i).size() + beside;
-        return out;
-    }
-
     /// Calls visit(group) for those that are the log's.
     template <class Visitor>
     void each(Visitor visit) const {
@@ -101,11 +93,10 @@ public:
     static constexpr std::size_t name_bytes_of_a_sample = 128;
 
     void add(logged_batch&& b) {
-        const std::size_t names = b.name_bytes();
         const std::lock_guard lock(mutex_);
         b.number = ++latest_;
         samples_ += b.batch->samples();
-        name_bytes_ += names;
+        name_bytes_ += b.batch->name_bytes();
         all_.push_back(std::make_shared<const logged_batch>(std::move(b)));
     }
     [[nodiscard]] list all() const {
@@ -118,7 +109,7 @@ public:
         auto end = all_.begin();
         for (; end != all_.end() && (*end)->number <= number; ++end) {
             samples_ -= (*end)->batch->samples();
-            name_bytes_ -= (*end)->name_bytes();
+            name_bytes_ -= (*end)->batch->name_bytes();
         }
         all_.erase(all_.begin(), end);
     }

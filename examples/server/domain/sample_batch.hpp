@@ -64,6 +64,11 @@ public:
     [[nodiscard]] std::size_t size() const noexcept { return names_.size(); }
     /// What a sample takes after group_by_series(), about.
     static constexpr std::size_t sample_bytes = 20;
+    /// What the names take, about.
+    [[nodiscard]] std::size_t name_bytes() const noexcept {
+        constexpr std::size_t beside = 64; // of a view, its hash and its places
+        return name_bytes_ + names_.size() * beside;
+    }
     /// After group_by_series(): of all series.
     [[nodiscard]] std::size_t samples() const noexcept { return values_.size(); }
     /// In the order in which they first came.
@@ -140,7 +145,8 @@ private:
     }
 
     [[nodiscard]] std::string_view kept(std::string_view name) {
-        auto* const bytes = static_cast<char*>(name_bytes_->allocate(name.size(), 1));
+        auto* const bytes = static_cast<char*>(name_memory_->allocate(name.size(), 1));
+        name_bytes_ += name.size();
         return {bytes, name.copy(bytes, name.size())};
     }
 
@@ -154,8 +160,9 @@ private:
     }
 
     qsketch::hash hash_;
-    std::unique_ptr<std::pmr::monotonic_buffer_resource> name_bytes_ =
+    std::unique_ptr<std::pmr::monotonic_buffer_resource> name_memory_ =
         std::make_unique<std::pmr::monotonic_buffer_resource>();
+    std::size_t name_bytes_ = 0;
     std::vector<std::string_view> names_;
     std::vector<std::uint64_t> hashes_;
     std::vector<slot> slots_; // open addressing

@@ -14,6 +14,7 @@
 #include <algorithm>
 #include <atomic>
 #include <functional>
+#include <mutex>
 #include <string>
 #include <utility>
 
@@ -125,7 +126,7 @@ private:
         const small_request counted(app.small_requests, rq);
         return handled_once(app, rq, r, query);
     }
-    const workplaces::place place(app.for_large_requests);
+    const std::lock_guard place(app.large_requests);
     return unhurried([&] { return handled_once(app, rq, r, query); }, [&app] { return app.is_wanted(); });
 }
 

@@ -70,7 +70,6 @@ namespace {
 
 answer exception_answer(const std::exception_ptr& thrown, const request& rq, error_style style) {
     std::string unexpected;
-    const std::string id = json_string(rq.id);
     try {
         std::rethrow_exception(thrown);
     } catch (const key_used_before& e) {
@@ -86,9 +85,9 @@ answer exception_answer(const std::exception_ptr& thrown, const request& rq, err
     } catch (const refused_request& e) {
         return error_answer(e.status(), e.what(), style);
     } catch (const unreadable_row& e) { // which may never be read again, so it is no 503
-        return error_answer(
-            500, "a row of the store cannot be read", style,
-            fmt::format(R"({{"request_id":{},"table":"{}","key":{}}})", id, e.table_name(), json_string(e.key())));
+        return error_answer(500, "a row of the store cannot be read", style,
+                            fmt::format(R"({{"request_id":{},"table":"{}","key":{}}})", json_string(rq.id),
+                                        e.table_name(), json_string(e.key())));
     } catch (const storage_error&) { // the storage has logged what happened, once and not once a request
         return error_answer(503, "STORAGE_ERROR", "the store cannot be read or written at the moment", style, "{}");
     } catch (const std::bad_alloc&) {
@@ -99,7 +98,7 @@ answer exception_answer(const std::exception_ptr& thrown, const request& rq, err
         unexpected = "an exception of unknown type";
     }
     spdlog::error("request {}: {} {}: {}", rq.id, rq.method, rq.path, unexpected);
-    return error_answer(500, "internal error", style, fmt::format(R"({{"request_id":{}}})", id));
+    return error_answer(500, "internal error", style, fmt::format(R"({{"request_id":{}}})", json_string(rq.id)));
 }
 
 } // namespace qsketch_server

@@ -1,6 +1,6 @@
 #pragma once
 
-#include <semaphore.h>
+#include "http/semaphore.hpp"
 
 #include <mutex>
 #include <vector>
@@ -15,15 +15,8 @@ class rota {
 public:
     /// Where a thread waits; it has one for as long as it calls take().
     class seat {
-    public:
-        seat() noexcept { ::sem_init(&called_, 0, 0); }
-        ~seat() { ::sem_destroy(&called_); }
-        seat(const seat&) = delete;
-        seat& operator=(const seat&) = delete;
-
-    private:
         friend rota;
-        ::sem_t called_; // that of the standard library spins first, and a thread that spins keeps a core from others
+        semaphore called_{0};
         Lane* lane_ = nullptr;
     };
 
@@ -40,8 +33,7 @@ public:
             mine.lane_ = nullptr;
             waiting_.push_back(&mine);
         }
-        while (::sem_wait(&mine.called_) != 0) { // a signal came
-        }
+        mine.called_.lock();
         return mine.lane_;
     }
 
@@ -58,7 +50,7 @@ public:
             waiting_.pop_back();
         }
         next->lane_ = &lane;
-        ::sem_post(&next->called_);
+        next->called_.unlock();
     }
 
     /// Is there a thread for each lane?
@@ -70,7 +62,7 @@ public:
     void end() {
         const std::lock_guard lock(mutex_);
         ended_ = true;
-        for (seat* s : waiting_) ::sem_post(&s->called_);
+        for (seat* s : waiting_) s->called_.unlock();
         waiting_.clear();
     }
 
