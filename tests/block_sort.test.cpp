@@ -44,6 +44,32 @@ TEST_CASE("blocks of every distribution are sorted") {
     }
 }
 
+TEST_CASE("what has a mean takes along what else it holds") {
+    struct item {
+        double mean;
+        std::size_t number;
+    };
+    for (const std::size_t n : sizes) {
+        CAPTURE(n);
+        for (const auto& d : support::distributions) {
+            const auto values = support::values_of(d, n, n + 1);
+            std::vector<item> items;
+            for (const double x : values) items.push_back({x, items.size()});
+            std::vector<item> sorted(n);
+            qsketch::detail::sort_block(std::span<const item>(items), sorted.data());
+            std::vector<bool> seen(n);
+            bool ascending = true;
+            for (std::size_t i = 0; i < n; ++i) {
+                REQUIRE(!seen[sorted[i].number]);
+                seen[sorted[i].number] = true;
+                REQUIRE(values[sorted[i].number] == sorted[i].mean);
+                if (i > 0) ascending &= sorted[i - 1].mean <= sorted[i].mean;
+            }
+            CHECK(ascending);
+        }
+    }
+}
+
 TEST_CASE("sorted, reversed and nearly sorted blocks are sorted") {
     for (const std::size_t n : sizes) {
         CAPTURE(n);

@@ -67,6 +67,16 @@ void merge_row(const std::string& who, const Digest& empty, std::span<const doub
         merged.flush();
         benchmark::DoNotOptimize(merged);
     });
+    constexpr std::size_t shards = 64;
+    std::vector<Digest> parts;
+    for (std::size_t i = 0; i < shards; ++i)
+        parts.push_back(filled(empty, values.subspan(i * (stream_size / shards), stream_size / shards)));
+    add_row("t-digest merge of 64 one by one, flush", who, shards, [parts, empty] {
+        auto merged = empty;
+        for (const Digest& part : parts) merged.merge(part);
+        merged.flush();
+        benchmark::DoNotOptimize(merged);
+    });
 }
 
 /// `who` is the name of a digest with its size.

@@ -5,6 +5,7 @@
 #include <qsketch/detail/centroid_merge.hpp>
 #include <qsketch/detail/clustering.hpp>
 #include <qsketch/detail/finite.hpp>
+#include <qsketch/detail/fold_queue.hpp>
 #include <qsketch/detail/image.hpp>
 #include <qsketch/detail/reconstruction.hpp>
 #include <qsketch/detail/share.hpp>
@@ -17,6 +18,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <iterator>
 #include <limits>
 #include <memory>
 #include <numeric>
@@ -89,15 +91,17 @@ public:
         if (!detail::finite(x)) reject(x);
         if (weight == 0) throw std::invalid_argument("tdigest: weight must be positive, got 0");
         require_room(weight);
-        if (weighted_.size() >= inner_cells()) fold();
-        weighted_.push_back({x + 0.0, weight, true});
-        weighted_count_ += weight;
+        if (!waiting_.empty() && waiting_.front().weighted.size() >= inner_cells()) fold();
+        detail::fold_queue& q = opened();
+        q.weighted.push_back({x + 0.0, weight, true});
+        q.count += weight;
         sum_ = detail::saturated(sum_ + detail::saturated(detail::product(x, static_cast<double>(weight))));
         include(x);
         measure_room();
     }
 
     /// Adds all that `other` holds, buffered values included; `other` may be *this. The compression stays.
+    /// What is merged waits, as added values do, until there is much of it: amortized over many merges.
     /// Throws incompatible_error, with nothing changed, if the counts together exceed max_count.
     void merge(const tdigest& other) {
         const tdigest* const others[] = {&other};
@@ -108,14 +112,17 @@ public:
     /// O(n log k) for n centroids and buffered values in k digests.
     void merge(std::span<const tdigest* const> others) {
         std::uint64_t added = 0;
-        std::size_t cells = centroids_.size();
+        std::size_t cells = centroid_count();
+        std::size_t waiting = waiting_room() + buffer_.size();
         unsigned filled = empty() ? 0 : 1;
         const tdigest* last = nullptr;
         for (const tdigest* other : others) {
             if (other->count() > max_count - count() - added)
                 throw incompatible_error("tdigest: the counts of the merged digests exceed 2^53");
             added += other->count();
-            cells += other->centroids_.size();
+            cells += other->centroid_count();
+            waiting += 2 * other->centroids_.size() + other->waiting_room() + other->buffer_.size();
+            for (const detail::fold_queue& q : other->waiting_) waiting += 2 * q.weighted.size();
             if (other->empty()) continue;
             ++filled;
             last = other;
@@ -123,53 +130,30 @@ public:
         if (added == 0) return;
         if (filled == 1 && last->compression_ == compression_) { // into an empty one: no bit changes
             tdigest copy(*last);
-            if (copy.pending()) copy.flush();
+            if (copy.pending()) copy.fold_and_prepare();
             copy.table_ = {}; // as little memory as after any other merge
             if (copy.rounds_ < many_rounds) copy.answers_ = {};
             become(std::move(copy));
-            return;
+        } else if (waiting <= buffer_limit() / 2 && (cells == 0 || 2 * cells > inner_cells())) {
+            join(others);
+        } else { // also where centroids are few and need not stay so coarse, which would not show any more later on
+            tdigest all = gathered(others);
+            all.cluster(inner_cells());
+            become(std::move(all));
         }
-        tdigest merged(compression_);
-        merged.include(*this);
-        for (const tdigest* other : others) merged.include(*other);
-        // Few and coarse centroids, as of digests that were compact, need not stay so coarse.
-        const bool coarse = filled > 1 && 2 * cells <= inner_cells() && merged.magnitude() < 0x1p900;
-        const std::size_t pieces =
-            coarse ? (std::min)(inner_cells() / (std::max)(cells, std::size_t{1}), std::size_t{4}) : 1;
-        std::vector<double> sums{sum()};
-        unsigned rounds = rounds_;
-        std::vector<detail::centroid_list> made;
-        made.reserve(2 * others.size() + 3); // so that none moves
-        std::vector<const detail::centroid_list*> lists;
-        std::vector<double> values;
-        pour_into(made, lists, values, pieces);
-        for (const tdigest* other : others) {
-            if (other->empty()) continue;
-            other->pour_into(made, lists, values, pieces);
-            sums.push_back(other->sum());
-            rounds = (std::max)(rounds, other->rounds_);
-        }
-        std::sort(sums.begin(), sums.end()); // the order of the arguments must not show
-        merged.sum_ = sums[0];
-        for (std::size_t i = 1; i < sums.size(); ++i) merged.sum_ = detail::saturated(merged.sum_ + sums[i]);
-        if (!values.empty()) lists.push_back(&made.emplace_back(clustered(sorted(values), merged.magnitude())));
-        merged.centroids_ = detail::compressed<Scale>(detail::merged(lists), inner_cells(), merged.magnitude());
-        merged.buffer_.swap(buffer_); // keeps the allocation
-        merged.buffer_.clear();
-        merged.count_round(rounds);
-        merged.measure_room();
-        *this = std::move(merged);
     }
 
-    /// Folds the buffered values in and prepares the answers, so that queries need not. Changes no answer.
+    /// Prepares the answers, so that queries need not, and folds buffered values in. Changes no answer.
     void flush() {
-        if (empty() || (!pending() && !table_.empty())) return;
+        if (empty() || prepared()) return;
         if (!pending()) return prepare(answers_.empty() ? answering() : answers_);
-        tdigest all = gathered();
+        if (!buffer_.empty() || !waiting_.front().weighted.empty()) return fold_and_prepare();
+        const tdigest all = gathered(); // of merged digests: more of them may follow, and can be folded with these
         const detail::centroid_list answers = all.answers_at_once();
-        all.cluster(inner_cells());
-        all.prepare(answers.empty() ? all.answering() : answers);
-        become(std::move(all));
+        if (answers.empty()) return fold_and_prepare();
+        table_.prepare(detail::reconstruction(answers, min_, max_));
+        answers_ = answers;
+        waiting_.front().prepared = count();
     }
 
     /// Keeps what serialize() writes and gives back all other memory: as if the digest had been read back from its
@@ -236,7 +220,9 @@ public:
         });
     }
 
-    [[nodiscard]] std::uint64_t count() const noexcept { return centroids_.count() + buffer_.size() + weighted_count_; }
+    [[nodiscard]] std::uint64_t count() const noexcept {
+        return centroids_.count() + buffer_.size() + (waiting_.empty() ? 0 : waiting_.front().count);
+    }
     [[nodiscard]] bool empty() const noexcept { return count() == 0; }
     /// NaN if empty(). O(1) after flush(), else O(buffered values), as max() and sum().
     [[nodiscard]] double(min)() const noexcept {
@@ -275,8 +261,7 @@ public:
         centroids_.clear();
         forget_answers();
         buffer_.clear();
-        weighted_.clear();
-        weighted_count_ = 0;
+        for (detail::fold_queue& q : waiting_) q.clear();
         measure_room();
         rounds_ = 0;
         sum_ = 0;
@@ -285,10 +270,16 @@ public:
     }
 
     /// How many centroids and buffered values it holds: what memory_bytes() depends on, but the same on every machine.
-    [[nodiscard]] std::size_t parts() const noexcept { return centroids_.size() + buffer_.size() + weighted_.size(); }
+    [[nodiscard]] std::size_t parts() const noexcept {
+        std::size_t parts = centroid_count() + buffer_.size();
+        for (const detail::fold_queue& q : waiting_) parts += q.weighted.size() + q.values.size();
+        return parts;
+    }
     [[nodiscard]] std::size_t memory_bytes() const noexcept {
-        return sizeof *this + centroids_.memory_bytes() + answers_.memory_bytes() + table_.memory_bytes() +
-               buffer_.capacity() * sizeof(double) + weighted_.capacity() * sizeof(item);
+        std::size_t bytes = sizeof *this + centroids_.memory_bytes() + answers_.memory_bytes() + table_.memory_bytes() +
+                            buffer_.capacity() * sizeof(double) + waiting_.capacity() * sizeof(detail::fold_queue);
+        for (const detail::fold_queue& q : waiting_) bytes += q.memory_bytes();
+        return bytes;
     }
 
     /// Equal in everything that serialize() writes. O(c).
@@ -406,43 +397,134 @@ private:
         return ((lanes[0] + lanes[1]) + (lanes[2] + lanes[3])) + ((lanes[4] + lanes[5]) + (lanes[6] + lanes[7]));
     }
 
-    /// Hands out everything the digest holds; lists that must be made for it are kept in `made`.
-    void pour_into(std::vector<detail::centroid_list>& made, std::vector<const detail::centroid_list*>& lists,
-                   std::vector<double>& values, std::size_t pieces) const {
-        if (!centroids_.empty())
-            lists.push_back(pieces > 1 ? &made.emplace_back(detail::unfolded(centroids_, min_, max_, pieces))
-                                       : &centroids_);
-        values.insert(values.end(), buffer_.begin(), buffer_.end());
-        if (!weighted_.empty()) lists.push_back(&made.emplace_back(detail::centroid_list::sorted(weighted_)));
+    [[nodiscard]] detail::fold_queue& opened() {
+        if (waiting_.empty()) waiting_.emplace_back();
+        return waiting_.front();
+    }
+    [[nodiscard]] std::size_t centroid_count() const noexcept {
+        return centroids_.size() + (waiting_.empty() ? 0 : waiting_.front().centroid_count());
+    }
+    /// What waits of merged digests, in values of the buffer that take the same memory.
+    [[nodiscard]] std::size_t waiting_room() const noexcept {
+        return waiting_.empty() ? 0 : 2 * waiting_.front().centroid_count() + waiting_.front().values.size();
     }
 
-    [[nodiscard]] static std::vector<double> sorted(std::span<const double> values) {
-        std::vector<double> result(values.size());
-        detail::sort_block(values, result.data());
+    /// Lets everything of `others` wait in the queue, where the buffer goes, too: the sum of all is made of the sum of
+    /// each, in an order of its own.
+    void join(std::span<const tdigest* const> others) {
+        detail::fold_queue& q = opened();
+        std::vector<detail::centroid_list> lists;
+        std::vector<double> values(buffer_);
+        std::vector<double> sums{sum()};
+        tdigest all(compression_);
+        all.include(*this);
+        all.rounds_ = rounds_;
+        std::uint64_t added = buffer_.size();
+        for (const tdigest* other : others) {
+            if (other->empty()) continue;
+            all.include(*other);
+            all.rounds_ = (std::max)(all.rounds_, other->rounds_);
+            added += other->count();
+            sums.push_back(other->sum());
+            if (!other->centroids_.empty()) lists.push_back(other->centroids_);
+            values.insert(values.end(), other->buffer_.begin(), other->buffer_.end());
+            for (const detail::fold_queue& theirs : other->waiting_) {
+                lists.insert(lists.end(), theirs.lists.begin(), theirs.lists.end());
+                values.insert(values.end(), theirs.values.begin(), theirs.values.end());
+                if (!theirs.weighted.empty()) lists.push_back(detail::centroid_list::sorted(theirs.weighted));
+            }
+        }
+        q.lists.reserve(q.lists.size() + lists.size());
+        q.values.insert(q.values.end(), values.begin(), values.end());
+        // From here on nothing throws.
+        q.lists.insert(q.lists.end(), std::make_move_iterator(lists.begin()), std::make_move_iterator(lists.end()));
+        q.count += added;
+        buffer_ = {};
+        answers_ = {};
+        table_ = {};
+        rounds_ = all.rounds_;
+        min_ = all.min_;
+        max_ = all.max_;
+        sum_ = sum_of(std::move(sums));
+        measure_room();
+    }
+
+    /// In ascending order, so that who came first does not show.
+    [[nodiscard]] static double sum_of(std::vector<double> sums) noexcept {
+        std::sort(sums.begin(), sums.end());
+        double sum = sums[0];
+        for (std::size_t i = 1; i < sums.size(); ++i) sum = detail::saturated(sum + sums[i]);
+        return sum;
+    }
+
+    [[nodiscard]] static std::vector<double> sorted(const std::vector<std::span<const double>>& values) {
+        std::vector<double> pool;
+        if (values.size() != 1)
+            for (const auto& part : values) pool.insert(pool.end(), part.begin(), part.end());
+        const std::span<const double> from = values.size() == 1 ? values[0] : pool;
+        std::vector<double> result(from.size());
+        detail::sort_block(from, result.data());
         return result;
     }
     [[nodiscard]] detail::centroid_list clustered(std::span<const double> in_order, double magnitude) const {
         return detail::clustered<Scale>(in_order, inner_cells(), magnitude);
     }
 
-    [[nodiscard]] bool pending() const noexcept { return !buffer_.empty() || !weighted_.empty(); }
+    [[nodiscard]] bool pending() const noexcept {
+        return !buffer_.empty() || (!waiting_.empty() && waiting_.front().count > 0);
+    }
 
-    /// The same digest, with buffered and weighted values among the centroids, which have yet to be clustered.
-    [[nodiscard]] tdigest gathered() const {
-        const std::vector<double> in_order = sorted(buffer_);
+    /// Are the answers those of all values? Where some wait: whatever is added changes the count.
+    [[nodiscard]] bool prepared() const noexcept {
+        return !table_.empty() && (!pending() || (!waiting_.empty() && waiting_.front().prepared == count()));
+    }
+
+    /// The same digest and all that `others` hold, with everything that waits among the centroids, which have yet to be
+    /// clustered.
+    [[nodiscard]] tdigest gathered(std::span<const tdigest* const> others = {}) const {
         tdigest all(compression_);
-        all.sum_ = sum();
-        all.min_ = min_;
-        all.max_ = max_;
+        std::vector<const tdigest*> parts;
+        std::vector<double> sums;
+        std::vector<std::span<const double>> values;
+        std::size_t cells = 0;
+        const auto take = [&](const tdigest& d) {
+            if (d.empty()) return;
+            parts.push_back(&d);
+            sums.push_back(d.sum());
+            if (!d.buffer_.empty()) values.push_back(d.buffer_);
+            for (const detail::fold_queue& q : d.waiting_)
+                if (!q.values.empty()) values.push_back(q.values);
+            cells += d.centroid_count();
+            all.rounds_ = (std::max)(all.rounds_, d.rounds_);
+            all.min_ = (std::min)(all.min_, d.min_);
+            all.max_ = (std::max)(all.max_, d.max_);
+        };
+        take(*this);
+        for (const tdigest* other : others) take(*other);
+        all.sum_ = sum_of(std::move(sums));
+        const std::vector<double> in_order = sorted(values);
         if (!in_order.empty()) {
             all.include(in_order.front());
             all.include(in_order.back());
         }
-        const detail::centroid_list values = clustered(in_order, all.magnitude());
-        const detail::centroid_list weighted = detail::centroid_list::sorted(weighted_);
-        const detail::centroid_list* const lists[] = {&centroids_, &values, &weighted};
-        all.centroids_ = detail::merged(std::span(lists).first(weighted.empty() ? 2 : 3));
-        all.rounds_ = rounds_;
+        // Few and coarse centroids, as of digests that were compact, need not stay so coarse.
+        const bool coarse = parts.size() > 1 && cells > 0 && 2 * cells <= inner_cells() && all.magnitude() < 0x1p900;
+        const std::size_t pieces = coarse ? (std::min)(inner_cells() / cells, std::size_t{4}) : 1;
+        std::vector<detail::centroid_list> made;
+        made.reserve(2 * parts.size() + 1); // so that none moves
+        std::vector<const detail::centroid_list*> lists;
+        for (const tdigest* d : parts) {
+            if (!d->centroids_.empty())
+                lists.push_back(pieces > 1
+                                    ? &made.emplace_back(detail::unfolded(d->centroids_, d->min_, d->max_, pieces))
+                                    : &d->centroids_);
+            for (const detail::fold_queue& q : d->waiting_) {
+                for (const detail::centroid_list& list : q.lists) lists.push_back(&list);
+                if (!q.weighted.empty()) lists.push_back(&made.emplace_back(detail::centroid_list::sorted(q.weighted)));
+            }
+        }
+        if (!in_order.empty()) lists.push_back(&made.emplace_back(clustered(in_order, all.magnitude())));
+        all.centroids_ = detail::merged(lists);
         return all;
     }
     /// Of a gathered digest: the centroids of the public size, which will answer, made without the round in between.
@@ -469,10 +551,17 @@ private:
     /// Keeps the allocations of what was buffered.
     void become(tdigest&& all) noexcept {
         all.buffer_.swap(buffer_);
-        all.weighted_.swap(weighted_);
+        all.waiting_.swap(waiting_);
         all.buffer_.clear();
-        all.weighted_.clear();
+        for (detail::fold_queue& q : all.waiting_) q.clear();
         *this = std::move(all);
+    }
+    void fold_and_prepare() {
+        tdigest all = gathered();
+        const detail::centroid_list answers = all.answers_at_once();
+        all.cluster(inner_cells());
+        all.prepare(answers.empty() ? all.answering() : answers);
+        become(std::move(all));
     }
     void fold() {
         if (!pending()) return;
@@ -486,8 +575,8 @@ private:
         fold();
     }
     void measure_room() noexcept {
-        const std::uint64_t left = max_count - centroids_.count() - weighted_count_;
-        room_ = static_cast<std::size_t>((std::min)(std::uint64_t{buffer_limit()}, left));
+        const std::uint64_t left = max_count - (count() - buffer_.size());
+        room_ = static_cast<std::size_t>((std::min)(std::uint64_t{buffer_limit() - waiting_room()}, left));
     }
     void forget_answers() noexcept {
         answers_.clear();
@@ -511,7 +600,7 @@ private:
     /// Calls ask(digest without buffered values, its quantile function), for a digest that is not empty.
     template <class Ask>
     auto answered(const Ask& ask) const {
-        if (!table_.empty() && !pending()) return ask(*this, table_);
+        if (prepared()) return ask(*this, table_);
         return with_folded([&](const tdigest& d) {
             return d.reconstructed([&](const detail::reconstruction& function) { return ask(d, function); });
         });
@@ -542,6 +631,7 @@ private:
     /// Calls ask(the centroids to be written).
     template <class Ask>
     auto with_outer(const Ask& ask) const {
+        if (pending() && prepared()) return ask(answers_);
         return with_folded([&](const tdigest& d) {
             if (d.rounds_ == many_rounds && !d.answers_.empty()) return ask(d.answers_);
             if (d.centroids_.size() <= d.outer_cells()) return ask(d.centroids_);
@@ -603,9 +693,8 @@ private:
     detail::centroid_list answers_;
     detail::quantile_table table_;
     std::vector<double> buffer_;
-    std::size_t room_ = buffer_limit(); // how far the buffer may fill
-    std::vector<item> weighted_;
-    std::uint64_t weighted_count_ = 0;
+    std::size_t room_ = buffer_limit();       // how far the buffer may fill
+    std::vector<detail::fold_queue> waiting_; // none or one: most digests need none, and should not be larger for it
     double sum_ = 0;
     double min_ = std::numeric_limits<double>::infinity();
     double max_ = -std::numeric_limits<double>::infinity();

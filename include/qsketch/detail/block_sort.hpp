@@ -10,8 +10,14 @@
 #include <utility>
 #include <vector>
 
-/// Sorting of doubles without comparing them, for blocks of a few thousand.
+/// Sorting without comparing, for blocks of a few thousand doubles, or of what has a mean.
 namespace qsketch::inline v0::detail {
+
+/// What is sorted by.
+[[nodiscard]] inline double place_of(double x) noexcept { return x; }
+template <class T>
+requires requires(const T& item) { item.mean; }
+[[nodiscard]] double place_of(const T& item) noexcept { return item.mean; }
 
 /// The bits of a double as an integer of the same order. No -0.0.
 [[nodiscard]] inline std::uint64_t ordered_bits(double x) noexcept {
@@ -61,8 +67,8 @@ private:
 
 /// Two passes of a counting sort, each over DigitBits of the key. What moves is a word of key and index; the values
 /// themselves move once.
-template <unsigned DigitBits, class Word, class Key>
-void counting_sort(std::span<const double> from, double* to, const Key& key) {
+template <unsigned DigitBits, class Word, class Key, class T>
+void counting_sort(std::span<const T> from, T* to, const Key& key) {
     constexpr std::size_t buckets = std::size_t{1} << DigitBits;
     constexpr unsigned index_bits = sizeof(Word) == 4 ? 12 : 32;
     constexpr Word digit = buckets - 1;
@@ -73,7 +79,7 @@ void counting_sort(std::span<const double> from, double* to, const Key& key) {
     std::array<std::uint32_t, buckets> low{};
     std::array<std::uint32_t, buckets> high{};
     for (std::size_t i = 0; i < n; ++i) {
-        const Word k = key(from[i]);
+        const Word k = key(place_of(from[i]));
         by_index[i] = static_cast<Word>(k << index_bits | i);
         ++low[k & digit];
         ++high[static_cast<std::size_t>(k >> DigitBits)];
@@ -99,46 +105,49 @@ void counting_sort(std::span<const double> from, double* to, const Key& key) {
 }
 
 /// Completes a nearly sorted order; gives up, with all values still there, after as many moves as there are values.
-[[nodiscard]] inline bool insertion_sort(std::span<double> block) noexcept {
+template <class T>
+[[nodiscard]] bool insertion_sort(std::span<T> block) noexcept {
     std::size_t budget = block.size();
-    double before = block[0];
+    double before = place_of(block[0]);
     for (std::size_t i = 1; i < block.size(); ++i) {
-        const double x = block[i];
+        const double x = place_of(block[i]);
         if (!(x < before)) {
             before = x;
             continue;
         }
+        const T moved = block[i];
         std::size_t at = i;
-        for (; at > 0 && x < block[at - 1]; --at) block[at] = block[at - 1];
-        block[at] = x;
+        for (; at > 0 && x < place_of(block[at - 1]); --at) block[at] = block[at - 1];
+        block[at] = moved;
         if (i - at > budget) return false;
         budget -= i - at;
     }
     return true;
 }
 
-void sort_block(std::span<const double> from, double* to, bool crowd = false);
+template <class T>
+void sort_block(std::span<const T> from, T* to, bool crowd = false);
 
 /// By the leading bits of the keys, then by insertion. Where these leave nearly everything to be done, for a spike
 /// among values of another size or for values made to have equal keys, values of equal keys are sorted by themselves.
-template <unsigned DigitBits, class Word, class Key>
-void sort_by(std::span<const double> from, double* to, double smallest, double largest) {
+template <unsigned DigitBits, class Word, class Key, class T>
+void sort_by(std::span<const T> from, T* to, double smallest, double largest) {
     const Key key(smallest, largest, 2 * DigitBits);
     counting_sort<DigitBits, Word>(from, to, key);
-    const std::span<double> block(to, from.size());
+    const std::span<T> block(to, from.size());
     if (insertion_sort(block)) return;
     for (std::size_t start = 0, end = 0; start < block.size(); start = end) {
         do ++end;
-        while (end < block.size() && key(block[end]) == key(block[start]));
+        while (end < block.size() && key(place_of(block[end])) == key(place_of(block[start])));
         if (end - start == 1) continue;
-        const std::vector<double> equal(block.begin() + static_cast<std::ptrdiff_t>(start),
-                                        block.begin() + static_cast<std::ptrdiff_t>(end));
-        sort_block(equal, to + start, true);
+        const std::vector<T> equal(block.begin() + static_cast<std::ptrdiff_t>(start),
+                                   block.begin() + static_cast<std::ptrdiff_t>(end));
+        sort_block(std::span(equal), to + start, true);
     }
 }
 
-template <class Key>
-void sort_by(std::span<const double> from, double* to, double smallest, double largest) {
+template <class Key, class T>
+void sort_by(std::span<const T> from, T* to, double smallest, double largest) {
     if (from.size() <= 256)
         sort_by<6, std::uint32_t, Key>(from, to, smallest, largest);
     else if (from.size() <= 1536)
@@ -149,25 +158,28 @@ void sort_by(std::span<const double> from, double* to, double smallest, double l
         sort_by<11, std::uint64_t, Key>(from, to, smallest, largest);
 }
 
-/// Writes the values of `from`, which are finite, to `to` in ascending order. O(n) for any input of more than 64
-/// values: at most five rounds, each of two counting passes.
-inline void sort_block(std::span<const double> from, double* to, bool crowd) {
+/// Writes the items of `from`, whose places are finite, to `to` in ascending order. O(n) for any input of more than 64
+/// items: at most five rounds, each of two counting passes.
+template <class T>
+void sort_block(std::span<const T> from, T* to, bool crowd) {
+    const auto before = [](const T& a, const T& b) { return place_of(a) < place_of(b); };
     const std::size_t n = from.size();
     if (n <= 64) {
         std::copy(from.begin(), from.end(), to);
-        std::sort(to, to + n);
+        std::sort(to, to + n, before);
         return;
     }
-    if (std::is_sorted(from.begin(), from.end())) {
+    if (std::is_sorted(from.begin(), from.end(), before)) {
         std::copy(from.begin(), from.end(), to);
         return;
     }
-    if (std::is_sorted(from.rbegin(), from.rend())) {
+    if (std::is_sorted(from.rbegin(), from.rend(), before)) {
         std::copy(from.rbegin(), from.rend(), to);
         return;
     }
     // In four lanes: each minimum waits for the one before.
-    std::array<double, 4> least{from[0], from[0], from[0], from[0]};
+    const double any = place_of(from[0]);
+    std::array<double, 4> least{any, any, any, any};
     std::array<double, 4> most = least;
     const auto include = [&](std::size_t lane, double x) {
         least[lane] = x < least[lane] ? x : least[lane];
@@ -175,12 +187,12 @@ inline void sort_block(std::span<const double> from, double* to, bool crowd) {
     };
     std::size_t i = 0;
     for (; i + 4 <= n; i += 4) {
-        include(0, from[i]);
-        include(1, from[i + 1]);
-        include(2, from[i + 2]);
-        include(3, from[i + 3]);
+        include(0, place_of(from[i]));
+        include(1, place_of(from[i + 1]));
+        include(2, place_of(from[i + 2]));
+        include(3, place_of(from[i + 3]));
     }
-    for (; i < n; ++i) include(0, from[i]);
+    for (; i < n; ++i) include(0, place_of(from[i]));
     const double smallest = *std::min_element(least.begin(), least.end());
     const double largest = *std::max_element(most.begin(), most.end());
     const double range = largest - smallest;

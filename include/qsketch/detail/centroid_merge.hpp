@@ -1,5 +1,6 @@
 #pragma once
 
+#include <qsketch/detail/block_sort.hpp>
 #include <qsketch/detail/centroid_list.hpp>
 
 #include <algorithm>
@@ -68,11 +69,43 @@ inline void settle_ties(centroid_list& list) {
     list.resize(size);
 }
 
+/// The centroids of many lists, in one sort.
+[[nodiscard]] inline centroid_list sorted_pool(std::span<const centroid_list* const> lists) {
+    struct item {
+        double mean;
+        std::uint64_t word; // twice the weight, plus one where it is exact
+    };
+    std::size_t size = 0;
+    for (const centroid_list* list : lists) size += list->size();
+    std::vector<item> items;
+    items.reserve(size);
+    for (const centroid_list* list : lists) {
+        std::uint64_t start = 0;
+        for (std::size_t i = 0; i < list->size(); ++i) {
+            const std::uint64_t end = list->ends()[i];
+            items.push_back({list->mean(i), end - start});
+            start = end & ~std::uint64_t{1};
+        }
+    }
+    std::vector<item> in_order(items.size());
+    sort_block(std::span<const item>(items), in_order.data());
+    centroid_list out;
+    out.resize(items.size());
+    std::uint64_t end = 0;
+    for (std::size_t i = 0; i < in_order.size(); ++i) {
+        end += in_order[i].word >> 1;
+        out.set(i, in_order[i].mean, end, (in_order[i].word & 1) != 0);
+    }
+    return out;
+}
+
 /// The centroids of all lists.
 [[nodiscard]] inline centroid_list pooled(std::span<const centroid_list* const> lists) {
+    constexpr std::size_t worth_sorting = 6;
     if (lists.empty()) return {};
     if (lists.size() == 1) return *lists[0];
     if (lists.size() == 2) return merged(*lists[0], *lists[1]);
+    if (lists.size() >= worth_sorting) return sorted_pool(lists);
     const std::size_t half = lists.size() / 2;
     return merged(pooled(lists.first(half)), pooled(lists.subspan(half)));
 }
