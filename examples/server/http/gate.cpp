@@ -1,5 +1,8 @@
 #include "http/gate.hpp"
 
+#include "http/connection.hpp"
+#include "http/lane.hpp"
+
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -34,72 +37,11 @@ constexpr std::size_t read_size = 256 * 1024;
 constexpr std::size_t padding = 64; // what simdjson wants to be able to read behind a text
 constexpr std::int64_t never = INT64_MAX;
 
-[[nodiscard]] std::int64_t ticks(clock::time_point t) noexcept { return t.time_since_epoch().count(); }
-
 [[nodiscard]] clock::duration time_for_body(std::uint64_t bytes) noexcept {
     return body_allowance + std::chrono::seconds(bytes / slowest_body);
 }
 
 } // namespace
-
-struct gate::connection {
-    /// What the connection waits for; it decides which deadline runs and what the end of it means.
-    enum class stage { idle, request, busy, answer, linger };
-
-    int fd = -1;
-    std::atomic<stage> at = stage::idle;
-    std::atomic<std::int64_t> since = 0;    // when the stage began
-    std::atomic<std::int64_t> deadline = 0; // of the stage
-    std::atomic<bool> expired = false;
-    std::string in; // received, not used
-    std::size_t scanned = 0;
-    bool has_head = false;
-    bool peer_done = false; // it sends nothing more
-    exchange current;
-    chunked_decoder chunks;
-    std::string out;
-    std::size_t sent = 0;
-    bool last = false;  // ends with this answer
-    bool begun = false; // a head has begun, and its deadline runs
-    lane* home = nullptr;
-    std::uint32_t watched = 0; // the events its lane's epoll set waits for; none: it is not in the set
-    bool aside = false;        // its thread has passed the lane on
-    // The kernel passes a connection on in order, but that is no order the language knows: this is.
-    std::atomic<bool> handed_over = false;
-    std::size_t counted = 0;
-    std::size_t lingered = 0;
-
-    template <class Allowance>
-    void enter(stage next, Allowance allowance) {
-        const auto now = clock::now();
-        since = ticks(now);
-        deadline = ticks(now + allowance);
-        at = next;
-    }
-};
-
-/// The events of an epoll set that have come and are not served yet go with the lane to its next thread.
-struct gate::lane {
-    static constexpr int batch = 64;
-    int epoll = -1;
-    std::array<epoll_event, batch> events;
-    int next = 0;
-    int count = 0;
-
-    lane() : epoll(::epoll_create1(EPOLL_CLOEXEC)) {
-        if (epoll < 0) throw std::system_error(errno, std::generic_category(), "cannot watch sockets");
-    }
-    ~lane() { ::close(epoll); }
-    lane(const lane&) = delete;
-    lane& operator=(const lane&) = delete;
-
-    void watch(int fd, std::uint32_t what, void* who, int action = EPOLL_CTL_ADD) const noexcept {
-        epoll_event event{};
-        event.events = what;
-        event.data.ptr = who;
-        ::epoll_ctl(epoll, action, fd, &event);
-    }
-};
 
 gate::gate(gate_limits limits, answerer answer, body_filter welcome)
     : limits_(limits), answer_(std::move(answer)), welcome_(std::move(welcome)),
@@ -151,7 +93,7 @@ void gate::work() {
 
 bool gate::has_unserved() const {
     if (!rota_.is_manned()) return false; // all threads have something to do
-    std::array<pollfd, 64> sets; // that many lanes stand for all of them
+    std::array<pollfd, 64> sets;          // that many lanes stand for all of them
     const std::size_t n = (std::min)(lanes_.size(), sets.size());
     for (std::size_t i = 0; i < n; ++i) sets[i] = {lanes_[i]->epoll, POLLIN, 0};
     return ::poll(sets.data(), n, 0) > 0;
@@ -461,6 +403,7 @@ void gate::close(connection& c) {
 
 void gate::sweep() {
     using stage = connection::stage;
+    const auto ticks = connection::ticks;
     const auto now = clock::now();
     const bool crowded = open_ > limits_.max_connections / 10 * 9;
     const std::lock_guard lock(mutex_);
