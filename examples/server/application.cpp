@@ -82,7 +82,7 @@ application::application(options o, wall_clock clock)
 void application::commit(const request& rq, changes&& what, const answer* acknowledged) {
     if (what.empty()) return;
     if (rq.turn != nullptr) rq.turn->join(what, acknowledged);
-    if (opts.durability != storage::sync::none && rq.step_aside) rq.step_aside();
+    if (opts.durability != storage::sync::none && rq.step_aside) rq.step_aside(load::slow);
     const auto begin = std::chrono::steady_clock::now();
     rows.commit(std::move(what));
     commit_times.record(std::chrono::steady_clock::now() - begin);

@@ -7,6 +7,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 
 namespace qsketch_server {
@@ -35,7 +36,8 @@ struct gate::connection {
     bool begun = false; // a head has begun, and its deadline runs
     lane* home = nullptr;
     std::uint32_t watched = 0; // the events its lane's epoll set waits for; none: it is not in the set
-    bool aside = false;        // its thread has passed the lane on
+    std::optional<load> aside; // its thread has passed the lane on
+    load wanted = load::slow;  // what it has found no place for
     // The kernel passes a connection on in order, but that is no order the language knows: this is.
     std::atomic<bool> handed_over = false;
     std::size_t counted = 0;
