@@ -9,6 +9,7 @@
 #include <array>
 #include <bit>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -38,6 +39,10 @@ void put(storage& rows, std::string_view name, const std::string& value) {
     changes c;
     c.put(table::meta, name, value);
     rows.commit(std::move(c));
+}
+
+[[nodiscard]] std::optional<instant> restored_until(const options& opts, const wall_clock& now) {
+    return opts.repair ? std::optional(now() + future_tolerance) : std::nullopt;
 }
 
 /// The numbers of slices mean something else with other options.
@@ -73,16 +78,26 @@ void require_same_slices(storage& rows, const options& opts) {
 application::application(options o, wall_clock clock)
     : opts(std::move(o)), now(std::move(clock)), names(std::bit_cast<std::array<std::uint64_t, 2>>(random_key())[0]),
       rows({opts.data_dir, opts.durability, opts.repair}, rules_for(opts, now, views_kept)), answered(rows, now),
-      audience(rows, pseudonym_key(rows, opts)), samples({table::samples, sample_table::levels(opts.window_retention),
-                                                          opts.max_series, opts.series_memory / 2, names},
+      audience(rows, pseudonym_key(rows, opts)), samples({.where = table::samples,
+                                                          .levels = sample_table::levels(opts.window_retention),
+                                                          .max_series = opts.max_series,
+                                                          .memory = opts.series_memory / 2,
+                                                          .hash = names,
+                                                          .restored_until = restored_until(opts, now)},
                                                          rows),
-      metrics({table::metrics, metric_levels(opts), opts.max_series, opts.series_memory / 2, names}, rows),
+      metrics({.where = table::metrics,
+               .levels = metric_levels(opts),
+               .max_series = opts.max_series,
+               .memory = opts.series_memory / 2,
+               .hash = names,
+               .restored_until = restored_until(opts, now)},
+              rows),
       traffic(rows, views_kept, opts.window_retention, now()) {}
 
 void application::commit(const request& rq, changes&& what, const answer* acknowledged) {
     if (what.empty()) return;
     if (rq.turn != nullptr) rq.turn->join(what, acknowledged);
-    if (opts.durability != storage::sync::none && rq.step_aside) rq.step_aside();
+    if (opts.durability != storage::sync::none && rq.step_aside) rq.step_aside(load::slow);
     const auto begin = std::chrono::steady_clock::now();
     rows.commit(std::move(what));
     commit_times.record(std::chrono::steady_clock::now() - begin);

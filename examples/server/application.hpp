@@ -10,7 +10,6 @@
 #include "http/metrics.hpp"
 #include "http/rate_limit.hpp"
 #include "http/repeats.hpp"
-#include "http/semaphore.hpp"
 #include "options.hpp"
 #include "storage/storage.hpp"
 
@@ -20,7 +19,6 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <thread>
 
 namespace qsketch_server {
 
@@ -60,8 +58,6 @@ struct application {
     access_control access{};
     std::unique_ptr<rate_limiter> limiter{}; ///< Null: no limit.
     std::atomic<std::size_t> unpacked_bytes = 0;
-    /// Two for each processor, as one may wait for the disk: more at work would push each other out of its caches.
-    semaphore large_requests{2 * (std::max)(std::thread::hardware_concurrency(), 1u)};
     std::atomic<std::size_t> small_requests = 0; ///< That are worked on, and do not wait for anything.
     request_metrics requests{};
     duration_histogram commit_times{};

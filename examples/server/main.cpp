@@ -83,9 +83,13 @@ int serve(const options& opts, const sigset_t& signals) {
                     [] { return std::chrono::floor<std::chrono::milliseconds>(std::chrono::system_clock::now()); });
     responder answers(app);
     const std::size_t cores = std::max(1U, std::thread::hardware_concurrency());
+    // Two large requests for each processor, as one may wait for the disk: more would push each other out of its
+    // caches.
+    const gate_limits room{opts.threads, 2 * cores, (std::min)(opts.threads, cores),
+                           connections_within_limits(opts.max_connections), opts.max_body};
     gate doors(
-        {opts.threads, (std::min)(opts.threads, cores), connections_within_limits(opts.max_connections), opts.max_body},
-        [&](exchange& x) { return answers.respond(x); }, [&](const exchange& x) { return answers.wants_body_of(x); });
+        room, [&](exchange& x) { return answers.respond(x); },
+        [&](const exchange& x) { return answers.wants_body_of(x); });
     app.connections = [&] { return doors.figures(); };
     app.has_unserved = [&] { return doors.has_unserved(); };
     let_in(app.access, opts);

@@ -23,7 +23,7 @@ constexpr route all_routes[] = {
     {"GET", "/analytics/perworker", get_per_worker, envelope, read, client, slow, "The same, node by node"},
     {"GET", "/analytics/allslices", get_all_slices, envelope, read, client, slow,
      "The same for every known slice, oldest first"},
-    {"POST", "/worker", post_worker, envelope, write, node, quick, "Counts one click or impression in a slice"},
+    {"POST", "/worker", post_worker, envelope, write, node, slow, "Counts one click or impression in a slice"},
     {"GET", "/worker", get_worker, envelope, read, node, slow, "Unique users, clicks and impressions of a slice"},
     {"GET", "/workers", get_worker, envelope, read, node, slow, "The same on all nodes"},
     {"POST", "/samples", post_samples, sentence, write, client, quick, "Takes one sample or a batch of them"},

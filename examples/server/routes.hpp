@@ -14,7 +14,7 @@ namespace qsketch_server {
 
 struct application;
 
-/// Always answered within some tens of microseconds, or says itself when it is about to wait: such a request is
+/// Quick: made within some tens of microseconds, and sent later if its changes are to be on disk first. Such a request is
 /// answered by the thread that received it, others by one that has stepped aside.
 enum class pace { quick, slow };
 

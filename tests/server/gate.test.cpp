@@ -5,13 +5,18 @@
 
 #include <sys/resource.h>
 
+#include <algorithm>
+#include <array>
 #include <atomic>
+#include <fstream>
 #include <functional>
 #include <future>
 #include <latch>
+#include <memory>
 #include <mutex>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 using namespace qsketch_server;
@@ -27,19 +32,20 @@ std::string answer_of(const std::string& body) {
 /// A gate on a free port with a thread that sweeps.
 class running_gate {
 public:
-    running_gate(std::size_t threads, std::size_t lanes, gate::answerer answer, std::chrono::seconds patience = 5s)
-        : gate_({threads, lanes, 1000, 1 << 20}, std::move(answer)), patience_(patience) {
+    running_gate(std::size_t threads, std::size_t lanes, gate::answerer answer, std::chrono::milliseconds patience = 5s)
+        : gate_({threads, large_at_once, lanes, 1000, 1 << 20}, std::move(answer)), patience_(patience) {
         const std::string url = gate_.bind("127.0.0.1", 0, false).url;
         port_ = static_cast<std::uint16_t>(std::stoi(url.substr(url.rfind(':') + 1)));
         gate_.start();
     }
     ~running_gate() { gate_.stop(patience_); }
+    static constexpr std::size_t large_at_once = 2;
     [[nodiscard]] std::uint16_t port() const noexcept { return port_; }
     [[nodiscard]] const gate& operator*() const noexcept { return gate_; }
 
 private:
     gate gate_;
-    std::chrono::seconds patience_;
+    std::chrono::milliseconds patience_;
     std::uint16_t port_ = 0;
 };
 
@@ -49,8 +55,8 @@ struct waiting_room {
 
     std::string operator()(exchange& x) {
         if (x.head.target == "/wait") {
-            x.step_aside();
-            x.step_aside(); // means nothing more
+            x.step_aside(load::slow);
+            x.step_aside(load::slow); // means nothing more
             arrived.count_down();
             go_on.wait();
         }
@@ -60,6 +66,54 @@ struct waiting_room {
     std::latch arrived;
     std::latch go_on{1};
 };
+
+/// Has those that ask for /slow or /large wait for a place and then until they may go on, whose bodies begin with their
+/// numbers, and answers with the body; others with what they ask for.
+struct queueing_room {
+    explicit queueing_room(int expected) : go_on(static_cast<std::size_t>(expected)) {}
+
+    std::string operator()(exchange& x) {
+        if (x.refused) return answer_of("refused");
+        const bool large = x.head.target == "/large";
+        if (!large && x.head.target != "/slow") return answer_of(x.head.target);
+        const auto what = large ? load::large : load::slow;
+        const auto left = std::static_pointer_cast<std::string>(std::exchange(x.unfinished, nullptr));
+        const bool again = left != nullptr && *left == x.body;
+        const bool aside = x.step_aside(what);
+        if (!aside) x.unfinished = std::make_shared<std::string>(x.body);
+        {
+            const std::lock_guard lock(mutex_);
+            if (aside) {
+                auto& most = most_at_once[static_cast<std::size_t>(what)];
+                most = (std::max)(most, ++at_once_[static_cast<std::size_t>(what)]);
+            }
+            ++asked;
+        }
+        if (!aside) return "this is not sent";
+        go_on[std::stoul(x.body)].get_future().wait();
+        const std::lock_guard lock(mutex_);
+        --at_once_[static_cast<std::size_t>(what)];
+        return answer_of(again || left == nullptr ? x.body : "something else was left");
+    }
+
+    std::atomic<int> asked = 0;
+    std::array<int, 2> most_at_once{};
+    std::vector<std::promise<void>> go_on;
+
+private:
+    std::mutex mutex_;
+    std::array<int, 2> at_once_{};
+};
+
+int threads_there_are() {
+    std::ifstream in("/proc/self/status");
+    std::string word;
+    while (in >> word && word != "Threads:") {
+    }
+    int threads = 0;
+    in >> threads;
+    return threads;
+}
 
 double processor_seconds() {
     rusage used{};
@@ -134,31 +188,11 @@ TEST_CASE("What has come and no thread has looked at is known") {
     CHECK(second.receive().body == "/second");
 }
 
-TEST_CASE("Nothing is unserved while all threads wait, as none could look at it") {
-    waiting_room room(2);
-    const running_gate g(1, 1, std::ref(room)); // two threads
-    std::vector<connection> held;
-    for (int i = 0; i < 2; ++i) {
-        held.emplace_back(g.port());
-        held.back().send("GET /wait HTTP/1.1\r\nHost: x\r\n\r\n");
-    }
-    room.arrived.wait();
-    connection third(g.port());
-    third.send("GET /third HTTP/1.1\r\nHost: x\r\n\r\n");
-    for (int i = 0; i < 20; ++i) {
-        std::this_thread::sleep_for(1ms);
-        CHECK_FALSE((*g).has_unserved());
-    }
-    room.go_on.count_down();
-    for (auto& c : held) CHECK(c.receive().body == "/wait");
-    CHECK(third.receive().body == "/third");
-}
-
 TEST_CASE("All requests that come at once may wait at once, and all are answered") {
     constexpr int clients = 64;
     std::latch everybody(clients);
     const running_gate g(clients, 2, [&](exchange& x) {
-        x.step_aside();
+        x.step_aside(load::slow);
         everybody.arrive_and_wait(); // for ever, if one thread fewer got here
         return answer_of("done");
     });
@@ -168,11 +202,95 @@ TEST_CASE("All requests that come at once may wait at once, and all are answered
     for (auto& c : held) CHECK(c.receive().body == "done");
 }
 
+TEST_CASE("What finds no place waits in its queue without a thread, and holds up nothing that is quick") {
+    constexpr int slow = 2; // at once; of large ones as many
+    constexpr int waiting = 40;
+    queueing_room room(2 * waiting);
+    const running_gate g(slow, 1, std::ref(room));
+    const auto body_of = [](int i) { return std::to_string(i) + std::string(20'000, 'x'); };
+    std::vector<connection> held;
+    for (int i = 0; i < 2 * waiting; ++i) {
+        held.emplace_back(g.port());
+        const std::string body = body_of(i);
+        held.back().send((i % 2 == 0 ? "POST /slow" : "POST /large") +
+                         (" HTTP/1.1\r\nHost: x\r\nContent-Length: " + std::to_string(body.size())) + "\r\n\r\n" +
+                         body + "GET /next HTTP/1.1\r\nHost: x\r\n\r\n");
+        while (room.asked < i + 1) std::this_thread::sleep_for(1ms); // so that their order is known
+    }
+    connection quick(g.port());
+    for (int i = 0; i < 20; ++i) {
+        quick.send("GET /quick HTTP/1.1\r\nHost: x\r\n\r\n");
+        CHECK(quick.receive().body == "/quick");
+    }
+    CHECK((*g).figures().buffered >= 2 * waiting * body_of(0).size());
+    CHECK_FALSE((*g).has_unserved());
+    for (int i = 0; i < 2 * waiting; ++i) {
+        room.go_on[static_cast<std::size_t>(i)].set_value();
+        // Of each kind the first that came is the first that is answered.
+        CHECK(held[static_cast<std::size_t>(i)].receive().body == body_of(i));
+        CHECK(held[static_cast<std::size_t>(i)].receive().body == "/next");
+    }
+    CHECK(room.asked == 2 * (waiting + waiting - slow));
+    CHECK(room.most_at_once == std::array{slow, static_cast<int>(running_gate::large_at_once)});
+    for (auto& c : held) c.send("GET /again HTTP/1.1\r\nHost: x\r\n\r\n");
+    for (auto& c : held) CHECK(c.receive().body == "/again");
+    CHECK((*g).figures().buffered == 0);
+}
+
+TEST_CASE("When the gate stops, what is still in a queue after its patience is refused, and nobody works on it") {
+    constexpr int waiting = 10;
+    queueing_room room(waiting);
+    auto g = std::make_unique<running_gate>(3, 1, std::ref(room), 0ms);
+    std::vector<connection> held;
+    for (int i = 0; i < waiting; ++i) {
+        held.emplace_back(g->port());
+        held.back().send("GET /large HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n" + std::to_string(i));
+        while (room.asked < i + 1) std::this_thread::sleep_for(1ms);
+    }
+    const int threads = threads_there_are();
+    std::thread stopping([&] { g.reset(); });
+    while (threads_there_are() >= threads) std::this_thread::sleep_for(1ms); // those that have nothing to do end
+    for (std::size_t i = 0; i < running_gate::large_at_once; ++i) room.go_on[i].set_value();
+    stopping.join();
+    for (std::size_t i = 0; i < waiting; ++i)
+        CHECK(held[i].receive().body == (i < running_gate::large_at_once ? std::to_string(i) : "refused"));
+    CHECK(room.asked == waiting);
+}
+
+TEST_CASE("A request that had been sent when the gate stops is read to its end") {
+    std::latch arrived(1);
+    std::latch go_on(1);
+    auto g = std::make_unique<running_gate>(1, 1, [&](exchange& x) {
+        if (x.head.target == "/first") {
+            arrived.count_down();
+            go_on.wait(); // with the only lane
+        }
+        return answer_of(std::to_string(x.body.size()));
+    });
+    connection first(g->port());
+    connection second(g->port());
+    CHECK(get(g->port(), "/accepted").status == 200);
+    first.send("GET /first HTTP/1.1\r\nHost: x\r\n\r\n");
+    arrived.wait();
+    constexpr std::size_t size = 1'000'000; // more than the system takes for a server that does not read
+    std::thread sending([&] {
+        second.send("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: " + std::to_string(size) + "\r\n\r\n" +
+                    std::string(size, 'x'));
+    });
+    while (!(**g).has_unserved()) std::this_thread::sleep_for(1ms);
+    std::thread stopping([&] { g.reset(); });
+    std::this_thread::sleep_for(100ms); // it looks at its connections a hundred times a second
+    go_on.count_down();
+    CHECK(second.receive().body == std::to_string(size));
+    sending.join();
+    stopping.join();
+}
+
 TEST_CASE("A gate that stops waits for those who have stepped aside") {
     std::latch arrived(1);
     std::atomic<bool> finished = false;
     auto g = std::make_unique<running_gate>(2, 1, [&](exchange& x) {
-        x.step_aside();
+        x.step_aside(load::slow);
         arrived.count_down();
         std::this_thread::sleep_for(300ms);
         finished = true;

@@ -9,6 +9,7 @@
 #include <chrono>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -28,13 +29,25 @@ rule_list rules() {
     return out;
 }
 
+qsketch::tdigest<> digest_of(double value) {
+    qsketch::tdigest<> out(sample_sketch::compression);
+    out.add(value);
+    return out;
+}
+
 std::string name(std::size_t i) { return "series " + std::to_string(10'000 + i); }
 
 /// A table that logs all batches, and what it is kept in.
 struct opened {
     explicit opened(const std::string& path, bool repair = false)
-        : rows({path, storage::sync::commit, repair}, rules()),
-          samples({table::samples, levels, series, std::size_t{1} << 30, {}, 1}, rows) {}
+        : rows({path, storage::sync::commit, repair}, rules()), samples({table::samples,
+                                                                         levels,
+                                                                         series + 1,
+                                                                         std::size_t{1} << 30,
+                                                                         {},
+                                                                         1,
+                                                                         repair ? std::optional(now) : std::nullopt},
+                                                                        rows) {}
 
     /// One sample of each series.
     void add() {
@@ -75,7 +88,7 @@ std::vector<rocksdb::LiveFileMetaData> sink(const std::string& path, int level, 
     for (const auto& file : files_of(db, where))
         if (file.level == 0) fresh.push_back(file.name);
     rocksdb::CompactionOptions options;
-    options.output_file_size_limit = 10'000;
+    options.output_file_size_limit = 2'000;
     if (level > 0) require(db.rows().CompactFiles(options, db.handle(where), fresh, level));
     auto out = files_of(db, where);
     std::erase_if(out, [&](const auto& file) { return file.level != level; });
@@ -153,6 +166,61 @@ TEST_CASE("Batches that are back because the file with their removal is lost do 
     }
     CHECK(count(true) == expected);
     CHECK(count(false) == expected);
+}
+
+TEST_CASE("Names that are lost with a file come back by a repair, for as long as their series may have samples") {
+    const directory place;
+    const std::string apart = "a series of states alone"; // comes first
+    {
+        opened o(place.path());
+        o.add();
+        for (int second = 0; second < 3; ++second) {
+            changes c;
+            REQUIRE(o.samples.stage_state(c, apart, now - std::chrono::seconds(second), "node", 1, 1, digest_of(7)));
+            o.rows.commit(std::move(c));
+        }
+    }
+    const auto names = [](const opened& o) { return o.samples.names("", "", 2 * series).size(); };
+    const auto files = sink(place.path(), 6);
+    std::size_t lost = 0;
+    for (std::size_t i = 0; i < series; ++i) {
+        const std::string key = "n" + name(i);
+        if (files[0].smallestkey <= key && key <= files[0].largestkey) ++lost;
+    }
+    REQUIRE(files[0].smallestkey == "f" + apart);
+    REQUIRE(files[0].largestkey.front() == 'n');
+    REQUIRE(lost > 100);
+    lose(place.path(), files[0]);
+    {
+        opened o(place.path(), true);
+        CHECK(names(o) == series + 1);
+        for (std::size_t i = 0; i < series; ++i) REQUIRE(o.count(i) == 1);
+        CHECK(o.samples.query(apart, 1h, now)->sketch.totals().count == 3);
+    }
+    opened o(place.path());
+    CHECK(names(o) == series + 1);
+    changes c;
+    REQUIRE(o.samples.stage_erase(c, apart)); // with all that is beside it
+    o.samples.stage_expiry(c, now);
+    o.rows.commit(std::move(c));
+    CHECK(names(o) == series);
+    CHECK(rows_of(o.rows, table::samples, "p", "q").empty());
+    o.samples.stage_expiry(c = {}, now + 2h);
+    o.rows.commit(std::move(c));
+    CHECK(names(o) == 0);
+    CHECK(rows_of(o.rows, table::samples).empty());
+}
+
+TEST_CASE("A repair of what is sound writes no names") {
+    const directory place;
+    const auto rows = [&](bool repair) {
+        opened o(place.path(), repair);
+        if (!repair) o.add();
+        return rows_of(o.rows, table::samples, "c");
+    };
+    const auto before = rows(false);
+    REQUIRE(before.size() == 2 * series);
+    CHECK(rows(true) == before);
 }
 
 TEST_CASE("A lost file brings back what it removed, but for temporary rows, and takes no others along") {

@@ -62,29 +62,36 @@ TEST_CASE("Who asks for a row that cannot be read is told which, and everything 
     const std::string view = R"({"user_id":1,"page_url":"/","created_at":)" + now + "}";
     {
         server s(in);
-        for (const char* key : {"latency", "fine", "state"})
+        for (const char* key : {"latency", "fine", "state", "more"})
             REQUIRE(post_json(s.port(), "/samples", sample(key)).status == 200);
         REQUIRE(post_json(s.port(), "/metrics", sample("m")).status == 200);
         REQUIRE(ask(s.port(), "POST", visit + "&user=ann&click").status == 202);
         REQUIRE(post_json(s.port(), "/api/traffic/7", view).status == 201);
-        REQUIRE(ask(s.port(), "PUT", "/v1/sketches/state/merge?node=n&incarnation=1&sequence=1&timestamp=" + now,
+        for (const std::string key : {"state", "more"})
+            REQUIRE(
+                ask(s.port(), "PUT", "/v1/sketches/" + key + "/merge?node=n&incarnation=1&sequence=1&timestamp=" + now,
                     get(s.port(), "/v1/sketches/fine?window=3600").body, "Content-Type: application/octet-stream\r\n")
                     .status == 200);
         s.signal(SIGTERM);
         REQUIRE(s.wait(10s) == 0);
     }
-    const auto spoil = [&](table where, const std::string& from) {
+    const auto spoil = [&](table where, const std::string& from, const std::string& operand = {}) {
         rule_list rules; // nothing is folded for good: so little stays in the log
         for (table_rules& r : rules) r.fold = [](auto, auto) { return std::string(); };
         storage rows({place.path()}, rules);
         const auto found = rows_of(rows, where, from);
         REQUIRE(!found.empty());
         put(rows, where, found.front().first, "x");
+        changes c;
+        if (!operand.empty()) c.merge(where, found.front().first, operand);
+        rows.commit(std::move(c));
         return found.front().first;
     };
     CHECK(spoil(table::samples, "sl") == "slatency");
-    const std::string state = spoil(table::samples, "p");
+    const std::string state = spoil(table::samples, "ps");
     CHECK(state.starts_with(std::string_view("pstate\0", 7)));
+    const std::string more = spoil(table::samples, "p", "y"); // which has to be folded before anything is known of it
+    CHECK(more.starts_with(std::string_view("pmore\0", 6)));
     CHECK(spoil(table::metrics, "s").starts_with("sm"));
     CHECK(spoil(table::traffic, {}) == std::string_view("\0\0\0\0\0\0\0\7", 8));
     const std::string slice = spoil(table::audience, {});
@@ -95,6 +102,7 @@ TEST_CASE("Who asks for a row that cannot be read is told which, and everything 
     };
     check_unreadable(s, "samples", "slatency", quantile("latency"));
     check_unreadable(s, "samples", unreadable_row(table::samples, state, "").key(), quantile("state"));
+    check_unreadable(s, "samples", unreadable_row(table::samples, more, "").key(), quantile("more"));
     check_unreadable(s, "audience", unreadable_row(table::audience, slice, "").key(), get(s.port(), visit));
     check_unreadable(s, "traffic", R"(\x00\x00\x00\x00\x00\x00\x00\x07)", post_json(s.port(), "/api/traffic/7", view));
     const reply metric = get(s.port(), "/aggregate?metric=m&agg=count&window=1h");
@@ -105,10 +113,10 @@ TEST_CASE("Who asks for a row that cannot be read is told which, and everything 
     check_unreadable(s, "samples", "slatency", quantile("latency"));
 
     CHECK(quantile("fine").body == R"({"estimate":1,"count":1})");
-    CHECK(get(s.port(), "/metrics").body.find("qsketch_errors_total{code=\"INTERNAL_ERROR\"} 6\n") !=
+    CHECK(get(s.port(), "/metrics").body.find("qsketch_errors_total{code=\"INTERNAL_ERROR\"} 7\n") !=
           std::string::npos);
     CHECK(get(s.port(), "/health").status == 200);
-    for (const std::string key : {"latency", "state"}) {
+    for (const std::string key : {"latency", "state", "more"}) {
         CHECK(ask(s.port(), "DELETE", "/keys/" + key).status == 204);
         CHECK(post_json(s.port(), "/samples", sample(key.c_str())).status == 200);
         CHECK(quantile(key).body == R"({"estimate":1,"count":1})");

@@ -22,6 +22,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -64,6 +65,9 @@ public:
         std::size_t memory; ///< Bytes that windows may take.
         qsketch::hash hash{};
         std::size_t least_logged = 1000; ///< Batches of so many samples are logged.
+        /// If it is given, names that are lost are written again where other rows of their series are there, which may
+        /// have samples until then.
+        std::optional<instant> restored_until{};
     };
 
     /// How the store folds the rows of a series_table.
@@ -108,7 +112,8 @@ public:
     };
 
     /// Reads the names and the log. Throws storage_error.
-    series_table(const settings& s, storage& store) : series_table(s, store, stored_names(s.where, store)) {}
+    series_table(const settings& s, storage& store)
+        : series_table(s, store, (restore_names(s, store), stored_names(s.where, store))) {}
 
     /// Adds the samples to the changes, but for those of new series beyond max_series: their groups are returned.
     /// May settle the log before that.
@@ -360,6 +365,31 @@ private:
 
     using name_list = std::vector<std::pair<std::string, std::int64_t>>;
 
+    /// The rows of a series have its name in their keys.
+    static void restore_names(const settings& s, storage& store) {
+        if (!s.restored_until) return;
+        std::set<std::string> there; // and what has been written since
+        changes c;
+        const auto write = [&](const std::string& key, std::string_view row) {
+            if (there.insert(key).second) c.put(s.where, key, row);
+        };
+        const std::string row = name_row(named_until(second_of(*s.restored_until)));
+        store.scan_keys(s.where, flag_key({}), "t", [&](std::string_view key) {
+            const std::string_view rest = key.substr(1);
+            if (key.front() == 'p') {
+                const std::string_view name = rest.substr(0, rest.find('\0'));
+                write(flag_key(name), {});
+                write(name_key(name), row);
+            } else if (key.front() == 's') {
+                write(name_key(rest), row);
+            } else {
+                there.emplace(key);
+            }
+            return true;
+        });
+        if (!c.empty()) store.commit(std::move(c));
+    }
+
     [[nodiscard]] static name_list stored_names(table where, const storage& store) {
         name_list out;
         store.scan(where, "n", "o", [&](std::string_view key, std::string_view row) {
@@ -405,6 +435,9 @@ private:
         return std::string("p").append(name).append(1, '\0').append(which);
     }
     [[nodiscard]] static std::string state_key(std::string_view name) { return std::string("s").append(name); }
+    [[nodiscard]] static std::int64_t named_until(std::int64_t newest) {
+        return (newest / name_precision + 1) * name_precision;
+    }
     [[nodiscard]] static std::string name_row(std::int64_t until) {
         std::string row(sizeof until, '\0');
         qsketch::detail::store_little_endian(row.data(), static_cast<std::uint64_t>(until));
@@ -545,7 +578,7 @@ private:
                 s.settled = log_.latest(); // nor in the log
                 s.fresh = false;
             }
-            if (!s.known || newest > s.named_until) name_until = (newest / name_precision + 1) * name_precision;
+            if (!s.known || newest > s.named_until) name_until = named_until(newest);
             ++s.under_way;
             how = beginning::begun;
         });
@@ -601,8 +634,13 @@ private:
             to.remove(where_, name_key(name));
             to.remove(where_, state_key(name));
             to.remove(where_, flag_key(name));
-            visit_beside(name, {}, after_all,
-                         [&](std::string_view which, std::string_view) { to.remove(where_, beside_key(name, which)); });
+            bool beside = false;
+            map_.read(name, [&](const series& s) { beside = s.beside; });
+            if (!beside) continue;
+            store_.scan_keys(where_, beside_key(name, {}), beside_key(name, after_all), [&](std::string_view key) {
+                to.remove(where_, key);
+                return true;
+            });
         }
         to.then([this, names = std::move(names)] {
             for (const std::string& name : names) {

@@ -21,9 +21,10 @@
 namespace qsketch_server {
 namespace {
 
-constexpr std::size_t quick_body = 16 * 1024;  // bytes; a larger body takes long whatever is done with it
-constexpr std::size_t large_body = 128 * 1024; // takes so long that a thread can be made for it
-constexpr std::size_t least_packed = 1024;     // bytes of an answer that is worth it
+constexpr std::size_t quick_body = 16 * 1024;    // bytes; a larger body takes long whatever is done with it
+constexpr std::size_t large_body = 128 * 1024;   // takes so long that a thread can be made for it
+constexpr std::size_t large_packed = quick_body; // may be that large when it is unpacked
+constexpr std::size_t least_packed = 1024;       // bytes of an answer that is worth it
 
 [[nodiscard]] scope scope_of(const route* row) noexcept { return row == nullptr ? scope::any : row->needs; }
 
@@ -78,8 +79,7 @@ constexpr std::size_t least_packed = 1024;     // bytes of an answer that is wor
 
 [[nodiscard]] answer handled_once(application& app, request& rq, const route& r, std::string_view query) {
     if (!rq.idempotency_key || !takes_key(r)) return r.handler(app, rq);
-    rq.later = false;
-    if (rq.step_aside) rq.step_aside(); // the first of two equal requests may be under way
+    if (rq.step_aside) rq.step_aside(load::slow); // the first of two equal requests may be under way
     repeats::turn turn(app.answered, fmt::format("{}\n{} {}", rq.client, r.method, r.pattern), *rq.idempotency_key,
                        fingerprint_of(rq, query));
     if (auto& known = turn.known()) return *std::move(known);
@@ -99,9 +99,9 @@ public:
     small_request(std::atomic<std::size_t>& count, request& rq)
         : count_(&count), rq_(rq), step_aside_(std::move(rq.step_aside)) {
         ++*count_;
-        rq_.step_aside = [this] {
+        rq_.step_aside = [this](load what) {
             leave();
-            if (step_aside_) step_aside_();
+            return !step_aside_ || step_aside_(what);
         };
     }
     ~small_request() {
@@ -118,7 +118,7 @@ private:
 
     std::atomic<std::size_t>* count_;
     request& rq_;
-    std::function<void()> step_aside_;
+    std::function<bool(load)> step_aside_;
 };
 
 [[nodiscard]] answer handled_in_time(application& app, request& rq, const route& r, std::string_view query) {
@@ -126,16 +126,18 @@ private:
         const small_request counted(app.small_requests, rq);
         return handled_once(app, rq, r, query);
     }
-    const std::lock_guard place(app.large_requests);
     return unhurried([&] { return handled_once(app, rq, r, query); }, [&app] { return app.is_wanted(); });
 }
 
 /// Calls the handler, with the body as it was before it was packed.
 [[nodiscard]] answer handled(application& app, request& rq, const route& r, std::string_view query) {
     const bool packed = !rq.body.empty() && !rq.content_encoding.empty() && rq.content_encoding != "identity";
-    if (r.takes == pace::slow || packed || rq.body.size() > quick_body) {
+    const bool waits = takes_key(r) && (rq.idempotency_key || !rq.later);
+    if (r.takes == pace::slow || packed || rq.body.size() > quick_body || waits) {
         rq.later = false; // a thread of its own may as well wait
-        if (rq.step_aside) rq.step_aside();
+        const load what = rq.body.size() > (packed ? large_packed : large_body) ? load::large : load::slow;
+        rq.unfinished = rq.step_aside && !rq.step_aside(what);
+        if (rq.unfinished) return {};
     }
     if (!packed) return handled_in_time(app, rq, r, query);
     const auto how = coding_of(rq.content_encoding);
@@ -206,7 +208,8 @@ bool may_send_body(const application& app, std::string_view method, std::string_
 answer dispatch(application& app, request& rq, std::string_view target) {
     rq.path = path_of(target);
     try {
-        answer out = routed(app, rq, target.substr((std::min)(rq.path.size() + 1, target.size())));
+        const std::string_view query = target.substr((std::min)(rq.path.size() + 1, target.size()));
+        answer out = rq.unfinished ? handled(app, rq, routes()[*rq.route], query) : routed(app, rq, query);
         pack(rq, out);
         return out;
     } catch (...) {

@@ -11,9 +11,9 @@ namespace qsketch_server {
 struct application;
 struct request;
 
-/// The rules that all routes have in common, in their order: token, rate limit, method, step aside, unpack the body,
-/// call the handler, pack the answer. All errors are answers too. `target` is path and query as sent; it fills in what
-/// the request has of them, and who sent it.
+/// The rules that all routes have in common, in their order: token, rate limit, method, step aside or, if it is large,
+/// wait for a place, unpack the body, call the handler, pack the answer. All errors are answers too. `target` is path
+/// and query as sent; it fills in what the request has of them, and who sent it.
 [[nodiscard]] answer dispatch(application& app, request& rq, std::string_view target);
 
 /// Is this somebody whose body is worth waiting for?

@@ -1,5 +1,8 @@
 #include "http/gate.hpp"
 
+#include "http/connection.hpp"
+#include "http/lane.hpp"
+
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -34,76 +37,21 @@ constexpr std::size_t read_size = 256 * 1024;
 constexpr std::size_t padding = 64; // what simdjson wants to be able to read behind a text
 constexpr std::int64_t never = INT64_MAX;
 
-[[nodiscard]] std::int64_t ticks(clock::time_point t) noexcept { return t.time_since_epoch().count(); }
-
 [[nodiscard]] clock::duration time_for_body(std::uint64_t bytes) noexcept {
     return body_allowance + std::chrono::seconds(bytes / slowest_body);
 }
 
+[[nodiscard]] bool has_unread(int fd) noexcept {
+    char first = 0;
+    return ::recv(fd, &first, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
+}
+
 } // namespace
-
-struct gate::connection {
-    /// What the connection waits for; it decides which deadline runs and what the end of it means.
-    enum class stage { idle, request, busy, answer, linger };
-
-    int fd = -1;
-    std::atomic<stage> at = stage::idle;
-    std::atomic<std::int64_t> since = 0;    // when the stage began
-    std::atomic<std::int64_t> deadline = 0; // of the stage
-    std::atomic<bool> expired = false;
-    std::string in; // received, not used
-    std::size_t scanned = 0;
-    bool has_head = false;
-    bool peer_done = false; // it sends nothing more
-    exchange current;
-    chunked_decoder chunks;
-    std::string out;
-    std::size_t sent = 0;
-    bool last = false;  // ends with this answer
-    bool begun = false; // a head has begun, and its deadline runs
-    lane* home = nullptr;
-    std::uint32_t watched = 0; // the events its lane's epoll set waits for; none: it is not in the set
-    bool aside = false;        // its thread has passed the lane on
-    // The kernel passes a connection on in order, but that is no order the language knows: this is.
-    std::atomic<bool> handed_over = false;
-    std::size_t counted = 0;
-    std::size_t lingered = 0;
-
-    template <class Allowance>
-    void enter(stage next, Allowance allowance) {
-        const auto now = clock::now();
-        since = ticks(now);
-        deadline = ticks(now + allowance);
-        at = next;
-    }
-};
-
-/// The events of an epoll set that have come and are not served yet go with the lane to its next thread.
-struct gate::lane {
-    static constexpr int batch = 64;
-    int epoll = -1;
-    std::array<epoll_event, batch> events;
-    int next = 0;
-    int count = 0;
-
-    lane() : epoll(::epoll_create1(EPOLL_CLOEXEC)) {
-        if (epoll < 0) throw std::system_error(errno, std::generic_category(), "cannot watch sockets");
-    }
-    ~lane() { ::close(epoll); }
-    lane(const lane&) = delete;
-    lane& operator=(const lane&) = delete;
-
-    void watch(int fd, std::uint32_t what, void* who, int action = EPOLL_CTL_ADD) const noexcept {
-        epoll_event event{};
-        event.events = what;
-        event.data.ptr = who;
-        ::epoll_ctl(epoll, action, fd, &event);
-    }
-};
 
 gate::gate(gate_limits limits, answerer answer, body_filter welcome)
     : limits_(limits), answer_(std::move(answer)), welcome_(std::move(welcome)),
-      max_buffered_(bodies_together(limits.max_body)) {
+      max_buffered_(bodies_together(limits.max_body)), places_{{places<connection>(limits.threads),
+                                                                places<connection>(limits.large)}} {
     wake_ = ::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     reserve_ = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
     if (wake_ < 0 || reserve_ < 0) throw std::system_error(errno, std::generic_category(), "cannot watch sockets");
@@ -127,7 +75,8 @@ listening gate::bind(const std::string& host, std::uint16_t port, bool anywhere)
 void gate::start() {
     lanes_.front()->watch(listener_, EPOLLIN, this);
     for (const auto& l : lanes_) rota_.pass(*l);
-    for (std::size_t i = 0; i < limits_.threads + limits_.lanes; ++i) threads_.emplace_back([this] { work(); });
+    for (std::size_t i = 0; i < limits_.threads + limits_.large + limits_.lanes; ++i)
+        threads_.emplace_back([this] { work(); });
 }
 
 void gate::work() {
@@ -150,7 +99,6 @@ void gate::work() {
 }
 
 bool gate::has_unserved() const {
-    if (!rota_.is_manned()) return false; // all threads have something to do
     std::array<pollfd, 64> sets; // that many lanes stand for all of them
     const std::size_t n = (std::min)(lanes_.size(), sets.size());
     for (std::size_t i = 0; i < n; ++i) sets[i] = {lanes_[i]->epoll, POLLIN, 0};
@@ -180,7 +128,7 @@ void gate::accept_all() {
         c.fd = fd;
         c.home = lanes_[next_lane_++ % lanes_.size()].get();
         c.current.peer = address_of(peer);
-        c.current.step_aside = [this, &c] { step_aside(c); };
+        c.current.step_aside = [this, &c](load what) { return step_aside(c, what); };
         c.enter(connection::stage::idle, idle_allowance);
         const bool crowded = ++open_ > limits_.max_connections;
         {
@@ -212,24 +160,53 @@ bool gate::serve(connection& c) {
         keep = receive(c);
     }
     recount_buffered(c);
-    const bool held = !std::exchange(c.aside, false);
+    const auto aside = std::exchange(c.aside, std::nullopt);
+    if (keep && c.current.unfinished) {
+        unwatch(c);
+        const load what = c.wanted;
+        if (!places_of(what).take_or_queue(c)) return true;
+        rota_.pass(*c.home);
+        serve_queued(&c, what);
+        return false;
+    }
     if (keep && c.current.later) {
         hold_back(c);
-        return held;
+    } else {
+        if (c.at == connection::stage::busy) c.at = was; // nothing had come
+        put_back(c, keep);
     }
-    if (c.at == connection::stage::busy) c.at = was; // nothing had come
-    if (keep && stopping_ && c.at == connection::stage::idle) keep = false;
-    if (keep)
-        arm(c); // from here on the connection may be another thread's
-    else
-        close(c);
-    return held;
+    if (!aside) return true;
+    serve_queued(places_of(*aside).pass(), *aside);
+    return false;
 }
 
-void gate::step_aside(connection& c) {
-    if (std::exchange(c.aside, true)) return;
+void gate::serve_queued(connection* c, load what) {
+    for (; c != nullptr; c = places_of(what).pass()) {
+        c->aside = what;
+        if (over_) {
+            c->current.unfinished.reset();
+            refuse(*c, {503, "the server is about to end"});
+        } else {
+            answer(*c);
+        }
+        c->aside.reset();
+        if (c->current.later)
+            hold_back(*c);
+        else
+            finish(*c);
+    }
+}
+
+bool gate::step_aside(connection& c, load what) {
+    if (c.aside) return true;
+    if (!places_of(what).take()) {
+        c.wanted = what;
+        return false;
+    }
+    c.aside = what;
     unwatch(c);
     rota_.pass(*c.home);
+    return true;
 }
 
 /// Takes it out of the set, as a connection that ends is an event even if none is asked for.
@@ -247,7 +224,13 @@ void gate::hold_back(connection& c) {
 
 void gate::send(connection& c, std::string instead) {
     if (!instead.empty()) c.out = std::move(instead);
-    bool keep = flush(c);
+    finish(c);
+    --held_back_;
+}
+
+/// Sends the answer of a connection that is not in its set.
+void gate::finish(connection& c) {
+    const bool keep = flush(c);
     if (keep && c.at == connection::stage::busy) {
         if (c.in.empty())
             c.enter(connection::stage::idle, idle_allowance);
@@ -255,12 +238,15 @@ void gate::send(connection& c, std::string instead) {
             c.enter(connection::stage::answer, answer_allowance);
     }
     recount_buffered(c);
-    if (stopping_ && c.at == connection::stage::idle) keep = false;
-    if (keep)
+    put_back(c, keep);
+}
+
+/// From here on the connection may be another thread's.
+void gate::put_back(connection& c, bool keep) {
+    if (keep && !(stopping_ && c.at == connection::stage::idle))
         arm(c);
     else
         close(c);
-    --held_back_;
 }
 
 bool gate::receive(connection& c) {
@@ -288,9 +274,9 @@ bool gate::receive(connection& c) {
                                 c.current.body.size() + bytes.size() <= c.current.head.content_length;
         (plain_body ? c.current.body : c.in).append(bytes);
         if (!advance(c)) return false;
-        if (!c.out.empty() || bytes.size() < read_size) break;
+        if (!c.out.empty() || c.current.unfinished || bytes.size() < read_size) break;
     }
-    if (c.at == connection::stage::linger) return true;
+    if (c.at == connection::stage::linger || c.current.unfinished) return true;
     if (c.peer_done && c.out.empty()) {
         if (!c.expired || (c.in.empty() && !c.has_head)) return false;
         refuse(c, {408, "the request did not arrive in time"});
@@ -351,7 +337,7 @@ bool gate::advance(connection& c) {
             return true;
         }
         answer(c);
-        if (c.current.later) return true;
+        if (c.current.later || c.current.unfinished) return true;
         if (!flush(c)) return false;
     }
     return flush(c);
@@ -390,6 +376,10 @@ void gate::answer(connection& c) {
     c.current.keep_alive = c.current.head.keep_alive && !stopping_ && !c.expired;
     c.current.body.reserve(c.current.body.size() + padding);
     c.out = answer_(c.current);
+    if (c.current.unfinished) {
+        c.out = {};
+        return;
+    }
     c.last = !c.current.keep_alive;
     c.sent = 0;
     c.has_head = false;
@@ -461,6 +451,7 @@ void gate::close(connection& c) {
 
 void gate::sweep() {
     using stage = connection::stage;
+    const auto ticks = connection::ticks;
     const auto now = clock::now();
     const bool crowded = open_ > limits_.max_connections / 10 * 9;
     const std::lock_guard lock(mutex_);
@@ -468,7 +459,10 @@ void gate::sweep() {
         const stage at = c->at;
         if (at == stage::busy) continue;
         bool late = ticks(now) > c->deadline;
-        if (at == stage::idle) late = late || stopping_ || (crowded && ticks(now - crowded_idle_allowance) > c->since);
+        if (at == stage::idle) {
+            late = late || (crowded && ticks(now - crowded_idle_allowance) > c->since);
+            late = late || (stopping_ && !has_unread(fd));
+        }
         if (at == stage::linger) late = late || (stopping_ && ticks(now - last_linger_allowance) > c->since);
         if (!late) continue;
         c->expired = true;

@@ -2,8 +2,10 @@
 
 #include "http/framing.hpp"
 #include "http/listener.hpp"
+#include "http/places.hpp"
 #include "http/rota.hpp"
 
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <cstddef>
@@ -19,6 +21,10 @@
 
 namespace qsketch_server {
 
+/// What takes longer than a lane may be held: it needs a thread that the lane can spare, and of large requests few are
+/// worked on at once.
+enum class load : std::uint8_t { slow, large };
+
 /// One whole request as it left the gate, or what the gate refuses in its stead.
 struct exchange {
     request_head head;
@@ -28,15 +34,20 @@ struct exchange {
     std::optional<framing_error> refused;
     std::optional<std::size_t> failed; ///< The route of a request whose changes could not be made durable.
     /// To be called by who answers, before it waits for anything or works for long: another thread then goes on with
-    /// the other connections. Further calls do nothing.
-    std::function<void()> step_aside;
+    /// the other connections. Further calls return true and do nothing. False: as many as may have stepped aside. Then
+    /// it should leave the request `unfinished`; if it goes on, it may hold up others.
+    std::function<bool(load what)> step_aside;
+    /// Set by who answers in place of an answer, after it was not let aside: it is asked again, perhaps on another
+    /// thread, when there is a place, and finds here what it has left. It then is aside.
+    std::shared_ptr<void> unfinished;
     /// Set by who answers where the answer is not to be sent at once: it is called with what sends it, to be called
     /// from any thread, once, with another answer in its stead or an empty text.
     std::function<void(std::function<void(std::string instead)> send)> later;
 };
 
 struct gate_limits {
-    std::size_t threads; ///< How many may have stepped aside at once; one more for each lane goes on with the others.
+    std::size_t threads; ///< How many slow requests may have stepped aside at once; one more for each lane goes on.
+    std::size_t large;   ///< How many large ones may, on further threads.
     std::size_t lanes;   ///< At least one.
     std::size_t max_connections;
     std::size_t max_body;
@@ -54,7 +65,8 @@ struct gate_figures {
 /// works for it, and no longer than the answer takes. So clients that are idle, slow, or never finish what they began
 /// hold up nobody, and all requests have deadlines. Each connection is in one of a few lanes, about as many as there
 /// are cores, each an epoll set that one thread at a time works on. Quick requests are answered then and there; for
-/// others the thread takes the connection out of the set, passes the lane on and puts the connection back later.
+/// others the thread takes the connection out of the set, passes the lane on and puts the connection back later. What
+/// finds no place for that waits in a queue, without a thread.
 class gate {
 public:
     /// Makes the bytes of the answer. Called from many threads at once.
@@ -79,7 +91,7 @@ public:
     /// `patience` for their clients; then returns with all threads joined.
     void stop(std::chrono::milliseconds patience);
 
-    /// Has anything come that no thread has looked at yet, though there is one that could?
+    /// Has anything come that no thread has looked at yet?
     [[nodiscard]] bool has_unserved() const;
 
     [[nodiscard]] gate_figures figures() const noexcept { return {open_, turned_away_, buffered_}; }
@@ -93,9 +105,13 @@ private:
     void accept_all();
     /// Whether the thread still has the connection's lane.
     bool serve(connection& c);
-    void step_aside(connection& c);
+    bool step_aside(connection& c, load what);
+    /// With the place that the thread has, for one after the other.
+    void serve_queued(connection* c, load what);
     void hold_back(connection& c);
     void send(connection& c, std::string instead);
+    void finish(connection& c);
+    void put_back(connection& c, bool keep);
     void unwatch(connection& c);
     /// These three return whether the connection is to be kept.
     bool receive(connection& c);
@@ -107,6 +123,7 @@ private:
     void arm(connection& c);
     void close(connection& c);
     void recount_buffered(connection& c);
+    places<connection>& places_of(load what) { return places_[static_cast<std::size_t>(what)]; }
 
     gate_limits limits_;
     answerer answer_;
@@ -126,6 +143,7 @@ private:
     std::vector<std::unique_ptr<lane>> lanes_;
     std::size_t next_lane_ = 0; // for the next connection
     rota<lane> rota_;
+    std::array<places<connection>, 2> places_; // for each load
     std::vector<std::thread> threads_;
 };
 

@@ -5,6 +5,7 @@
 #include "http/repeats.hpp"
 
 #include <charconv>
+#include <chrono>
 #include <concepts>
 #include <cstdint>
 #include <functional>
@@ -17,6 +18,8 @@
 #include <vector>
 
 namespace qsketch_server {
+
+enum class load : std::uint8_t;
 
 /// A request as the endpoints see it: no sockets, no HTTP library.
 struct request {
@@ -33,14 +36,15 @@ struct request {
     std::string peer;                                       ///< The client's address.
     std::string client; ///< The name of the token it has shown; empty where none is asked for.
     std::string id;
+    std::chrono::steady_clock::time_point begin = std::chrono::steady_clock::now();
     std::optional<std::string> idempotency_key; ///< As sent.
     repeats::turn* turn = nullptr;    ///< Of a request with a key; application::commit() keeps it with the changes.
     std::optional<std::size_t> route; ///< Its place in routes(), once it is known to have one.
-    /// To be called before anything that may take long or wait: other connections then go on beside it. May be called
-    /// again; empty where nobody else waits.
-    std::function<void()> step_aside;
+    /// As exchange::step_aside; empty where nobody else waits.
+    std::function<bool(load)> step_aside;
 
-    bool later = false; ///< The answer may be held back until its changes are durable, with no thread that waits.
+    bool unfinished = false; ///< It could not step aside, there is no answer, and it is to come again.
+    bool later = false;      ///< The answer may be held back until its changes are durable, with no thread that waits.
 
     /// Null if it is not given.
     [[nodiscard]] const std::string* parameter(std::string_view name) const noexcept;

@@ -53,12 +53,6 @@ public:
         next->called_.unlock();
     }
 
-    /// Is there a thread for each lane?
-    [[nodiscard]] bool is_manned() const {
-        const std::lock_guard lock(mutex_);
-        return free_.empty();
-    }
-
     void end() {
         const std::lock_guard lock(mutex_);
         ended_ = true;
@@ -67,7 +61,7 @@ public:
     }
 
 private:
-    mutable std::mutex mutex_;
+    std::mutex mutex_;
     std::vector<Lane*> free_;
     std::vector<seat*> waiting_;
     bool ended_ = false;

@@ -150,12 +150,33 @@ public:
     }
 
 private:
-    void handle(httplib::Response& out) {
-        const auto begin = std::chrono::steady_clock::now();
-        exchange& x = *current;
+    /// What the exchange asks for, or what is left of it where it comes again.
+    [[nodiscard]] request request_of(exchange& x) const {
+        if (const auto left = std::static_pointer_cast<request>(std::exchange(x.unfinished, nullptr))) {
+            left->body = x.body;
+            return std::move(*left);
+        }
         request rq;
         rq.route = x.failed;
         rq.id = request_id(x.head.request_id.value_or(""));
+        if (x.refused || x.failed) return rq;
+        rq.method = x.head.method;
+        rq.body = x.body;
+        rq.content_type = media_type(lower(x.head.content_type));
+        rq.accept = lower(x.head.accept);
+        rq.accept_encoding = lower(x.head.accept_encoding);
+        rq.content_encoding = lower(x.head.content_encoding);
+        rq.authorization = std::move(x.head.authorization);
+        rq.idempotency_key = std::move(x.head.idempotency_key);
+        rq.peer = x.peer;
+        rq.step_aside = x.step_aside;
+        rq.later = x.step_aside && !app_.opts.log_requests;
+        return rq;
+    }
+
+    void handle(httplib::Response& out) {
+        exchange& x = *current;
+        request rq = request_of(x);
         out.set_header("X-Request-Id", rq.id);
         answer made;
         if (x.refused) {
@@ -163,25 +184,18 @@ private:
         } else if (x.failed) {
             made = exception_answer(std::make_exception_ptr(storage_error("")), rq, routes()[*x.failed].errors);
         } else {
-            rq.method = x.head.method;
-            rq.body = x.body;
-            rq.content_type = media_type(lower(x.head.content_type));
-            rq.accept = lower(x.head.accept);
-            rq.accept_encoding = lower(x.head.accept_encoding);
-            rq.content_encoding = lower(x.head.content_encoding);
-            rq.authorization = std::move(x.head.authorization);
-            rq.idempotency_key = std::move(x.head.idempotency_key);
-            rq.peer = x.peer;
-            rq.step_aside = x.step_aside;
-            rq.later = x.step_aside && !app_.opts.log_requests;
             made = dispatch(app_, rq, x.head.target);
         }
+        if (rq.unfinished) {
+            x.unfinished = std::make_shared<request>(std::move(rq));
+            return;
+        }
         if (made.unsaved) {
-            answer_later(x, made, rq, begin);
+            answer_later(x, made, rq);
             set_answer(out, std::move(made));
             return;
         }
-        const auto took = std::chrono::steady_clock::now() - begin;
+        const auto took = std::chrono::steady_clock::now() - rq.begin;
         app_.requests.record(rq.route.value_or(routes().size()), made, took);
         set_answer(out, std::move(made));
         if (app_.opts.log_requests) {
@@ -192,10 +206,10 @@ private:
     }
 
     /// Once the changes are durable; if they cannot be, another answer.
-    void answer_later(exchange& x, answer& made, const request& rq, std::chrono::steady_clock::time_point begin) {
+    void answer_later(exchange& x, answer& made, const request& rq) {
         answer facts; // for the metrics
         facts.status = made.status;
-        x.later = [this, unsaved = std::move(made.unsaved), facts, route = *rq.route, id = rq.id, begin,
+        x.later = [this, unsaved = std::move(made.unsaved), facts, route = *rq.route, id = rq.id, begin = rq.begin,
                    keep_alive = x.keep_alive](const auto& send) {
             const auto done = [=, this](const std::string& error) {
                 const auto took = std::chrono::steady_clock::now() - begin;

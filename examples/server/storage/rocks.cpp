@@ -375,6 +375,19 @@ struct storage::engine {
         });
     }
 
+    /// Until visit() returns false.
+    template <class Visitor>
+    void each_stored(table where, std::string_view from, std::string_view until, Visitor visit) const {
+        const auto db = current();
+        rocksdb::ReadOptions options;
+        const rocksdb::Slice bound = slice_of(until);
+        if (!until.empty()) options.iterate_upper_bound = &bound;
+        const std::unique_ptr<rocksdb::Iterator> at(db->rows().NewIterator(options, db->handle(where)));
+        for (at->Seek(slice_of(from)); at->Valid(); at->Next())
+            if (!visit(*at)) return;
+        require(at->status());
+    }
+
     database::settings how;
     std::unique_ptr<directory_lock> lock;
     std::unique_ptr<rocksdb::Env> memory; // of sync::none, and outlives what is in it
@@ -429,15 +442,15 @@ std::optional<std::string> storage::get(table where, std::string_view key) const
 
 void storage::scan(table where, std::string_view from, std::string_view until,
                    const std::function<bool(std::string_view key, std::string_view row)>& visit) const {
-    const auto db = engine_->current();
-    rocksdb::ReadOptions options;
-    const rocksdb::Slice bound = slice_of(until);
-    if (!until.empty()) options.iterate_upper_bound = &bound;
-    const std::unique_ptr<rocksdb::Iterator> at(db->rows().NewIterator(options, db->handle(where)));
     std::string folded;
-    for (at->Seek(slice_of(from)); at->Valid(); at->Next())
-        if (!visit(view_of(at->key()), engine_->row_of(where, view_of(at->key()), at->value(), folded))) return;
-    require(at->status());
+    engine_->each_stored(where, from, until, [&](const rocksdb::Iterator& at) {
+        return visit(view_of(at.key()), engine_->row_of(where, view_of(at.key()), at.value(), folded));
+    });
+}
+
+void storage::scan_keys(table where, std::string_view from, std::string_view until,
+                        const std::function<bool(std::string_view key)>& visit) const {
+    engine_->each_stored(where, from, until, [&](const rocksdb::Iterator& at) { return visit(view_of(at.key())); });
 }
 
 storage::figures storage::now() const {

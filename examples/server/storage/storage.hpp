@@ -102,6 +102,10 @@ public:
     void scan(table where, std::string_view from, std::string_view until,
               const std::function<bool(std::string_view key, std::string_view row)>& visit) const;
 
+    /// As scan(), of keys whose rows need not be readable.
+    void scan_keys(table where, std::string_view from, std::string_view until,
+                   const std::function<bool(std::string_view key)>& visit) const;
+
     struct figures {
         std::uint64_t bytes = 0;   ///< On disk.
         std::uint64_t free = 0;    ///< Bytes left on that disk.
