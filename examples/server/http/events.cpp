@@ -170,6 +170,8 @@ void set_value(json_value& out, const element& e, const respelt& numbers) {
     case element_type::NULL_VALUE:
         out.text = "null";
         break;
+    default: // of newer versions, and only for who asks for it
+        break;
     }
 }
 [[nodiscard]] json_value value_of(const element& e, const respelt& numbers) {
@@ -215,9 +217,9 @@ void set_value(json_value& out, const element& e, const respelt& numbers) {
     return numbers.empty() ? error : attempt(numbers.text());
 }
 
-/// Parses many lines at once, for which simdjson takes half of what it does for one after the other. What it finds
-/// counts where a line is one object and blanks. From the first line that is anything else, the rest of those lines is
-/// left to be parsed one by one: so no byte is parsed more than twice.
+/// Parses many lines at once, which takes simdjson a quarter less than one after the other. What it finds counts where
+/// a line is an object from its first byte on and has only blanks behind it. From the first line that is anything else,
+/// the rest of those lines is left to be parsed one by one: so no byte is parsed more than twice.
 class many_lines {
 public:
     explicit many_lines(simdjson::dom::parser& parser) noexcept : parser_(parser) {}

@@ -33,7 +33,7 @@ constexpr std::array<const char*, table_count> names = {"default", "audience",  
 constexpr std::size_t cache_bytes = std::size_t{64} << 20;
 /// Of all tables' rows that are in memory and in the log only.
 constexpr std::size_t buffer_bytes = std::size_t{64} << 20;
-/// What is read again after a crash, two million small changes.
+/// What is read again after a crash, of large rows: small ones fill the buffers before they fill that.
 constexpr std::size_t log_bytes = std::size_t{64} << 20;
 constexpr std::uint64_t verified_bytes = std::uint64_t{1} << 30;
 constexpr std::uint64_t seconds_of_a_day = 86400;
