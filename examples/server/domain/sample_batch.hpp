@@ -22,6 +22,33 @@ namespace qsketch_server {
     return std::chrono::floor<std::chrono::seconds>(t).time_since_epoch().count();
 }
 
+/// Calls place(i, to) for all i < n, where `to` is the place of i in the order of time; where the second is the same,
+/// the order stays.
+template <class SecondOf, class Place>
+void place_by_time(std::size_t n, SecondOf second_of, Place place) {
+    if (n == 0) return;
+    std::int64_t first = second_of(0);
+    std::int64_t last = first;
+    for (std::size_t i = 1; i < n; ++i) {
+        first = (std::min)(first, second_of(i));
+        last = (std::max)(last, second_of(i));
+    }
+    const auto length = static_cast<std::uint64_t>(last) - static_cast<std::uint64_t>(first);
+    if (length > n) {
+        std::vector<std::size_t> order(n);
+        std::iota(order.begin(), order.end(), std::size_t{0});
+        std::stable_sort(order.begin(), order.end(),
+                         [&](std::size_t a, std::size_t b) { return second_of(a) < second_of(b); });
+        for (std::size_t to = 0; to < n; ++to) place(order[to], to);
+        return;
+    }
+    const auto slot = [&](std::size_t i) { return static_cast<std::size_t>(second_of(i) - first); };
+    std::vector<std::size_t> next(static_cast<std::size_t>(length) + 2);
+    for (std::size_t i = 0; i < n; ++i) ++next[slot(i) + 1];
+    std::partial_sum(next.begin(), next.end(), next.begin());
+    for (std::size_t i = 0; i < n; ++i) place(i, next[slot(i)]++);
+}
+
 /// Samples of many series as they come in, and then series by series. Every name is kept once, and nothing is
 /// allocated for a sample alone.
 class sample_batch {
@@ -98,20 +125,13 @@ private:
         double value;
     };
 
-    /// In the order in which they came where the second is the same.
     void sort_by_time() {
-        const auto by_time = [](const record& a, const record& b) { return a.second < b.second; };
-        if (std::is_sorted(records_.begin(), records_.end(), by_time)) return;
-        const auto [first, last] = std::minmax_element(records_.begin(), records_.end(), by_time);
-        const std::int64_t begin = first->second;
-        const auto seconds = static_cast<std::uint64_t>(last->second) - static_cast<std::uint64_t>(begin);
-        if (seconds > records_.size()) return std::stable_sort(records_.begin(), records_.end(), by_time);
-        std::vector<std::uint32_t> next(static_cast<std::size_t>(seconds) + 2);
-        const auto place = [&](const record& r) { return static_cast<std::size_t>(r.second - begin); };
-        for (const record& r : records_) ++next[place(r) + 1];
-        std::partial_sum(next.begin(), next.end(), next.begin());
+        const auto second = [&](std::size_t i) { return records_[i].second; };
+        if (std::is_sorted(records_.begin(), records_.end(),
+                           [](const record& a, const record& b) { return a.second < b.second; }))
+            return;
         std::vector<record> sorted(records_.size());
-        for (const record& r : records_) sorted[next[place(r)]++] = r;
+        place_by_time(records_.size(), second, [&](std::size_t i, std::size_t place) { sorted[place] = records_[i]; });
         records_ = std::move(sorted);
     }
 

@@ -73,6 +73,15 @@ public:
         within_limits([&] { to.add(values); });
     }
 
+    /// Adds those of a row or an operand that is a list of them. Throws qsketch::format_error.
+    static void add_records(window& to, std::string_view row) {
+        read_records(
+            row.substr(1), [&](std::int64_t second, std::span<const double> values) { add(to, second, values); },
+            [&](std::int64_t second, std::span<const std::byte> image) {
+                add(to, second, Sketch::deserialize(image));
+            });
+    }
+
     /// For table_rules.
     [[nodiscard]] std::string fold(std::optional<std::string_view> existing,
                                    std::span<const std::string_view> operands) const {
@@ -121,14 +130,6 @@ private:
         }
         const auto image = all.serialize();
         return {reinterpret_cast<const char*>(image.data()), image.size()};
-    }
-
-    static void add_records(window& to, std::string_view row) {
-        read_records(
-            row.substr(1), [&](std::int64_t second, std::span<const double> values) { add(to, second, values); },
-            [&](std::int64_t second, std::span<const std::byte> image) {
-                add(to, second, Sketch::deserialize(image));
-            });
     }
 
     std::vector<level> levels_;

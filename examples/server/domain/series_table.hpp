@@ -130,7 +130,7 @@ public:
             const auto group = (*batch)[i];
             const beginning how = staged->begin(to, group.name, group.seconds.back(), i, logs);
             if (how == beginning::logged) {
-                row.add(group.name, [&](record_writer records) { put(records, {&group, 1}); });
+                row.add(group.name, [&](record_writer records) { put(records, group); });
                 continue;
             }
             logged.elsewhere.push_back(i);
@@ -139,7 +139,7 @@ public:
                 continue;
             }
             operand = rows::empty_operand();
-            put(record_writer(operand), {&group, 1});
+            put(record_writer(operand), group);
             to.merge(where_, state_key(group.name), operand);
         }
         if (logged.elsewhere.size() < batch->size()) {
@@ -149,7 +149,8 @@ public:
         }
         staged->apply = [batch = std::move(batch)](std::size_t i, window& w) {
             const auto group = (*batch)[i];
-            return add(w, {&group, 1});
+            each_second(group, [&](std::int64_t second, auto values) { rows::add(w, second, values); });
+            return group.values.size();
         };
         finish(to, std::move(staged));
         return refused;
@@ -444,49 +445,38 @@ private:
         return row;
     }
 
-    using group_list = std::span<const sample_batch::group>; // of one series
-
     /// Calls visit(second, values) for each second, in order.
     template <class Visitor>
-    static void each_second(group_list groups, Visitor visit) {
-        if (groups.size() == 1) {
-            const auto& [name, seconds, all, lines] = groups.front();
-            for (std::size_t begin = 0; begin < seconds.size();) {
-                std::size_t end = begin + 1;
-                while (end < seconds.size() && seconds[end] == seconds[begin]) ++end;
-                visit(seconds[begin], all.subspan(begin, end - begin));
-                begin = end;
-            }
-            return;
+    static void each_second(const sample_batch::group& group, Visitor visit) {
+        const auto& [name, seconds, values, lines] = group;
+        for (std::size_t begin = 0; begin < seconds.size();) {
+            std::size_t end = begin + 1;
+            while (end < seconds.size() && seconds[end] == seconds[begin]) ++end;
+            visit(seconds[begin], values.subspan(begin, end - begin));
+            begin = end;
         }
-        std::vector<std::size_t> at(groups.size());
+    }
+    static void put(record_writer to, const sample_batch::group& group) {
+        each_second(group, [&](std::int64_t second, auto values) { to.values(second, values); });
+    }
+    /// Of one series.
+    static void put(record_writer to, std::span<const sample_batch::group> groups) {
+        std::vector<std::int64_t> seconds;
         std::vector<double> values;
-        for (;;) {
-            std::optional<std::int64_t> second;
-            for (std::size_t i = 0; i < groups.size(); ++i)
-                if (at[i] < groups[i].seconds.size() && (!second || groups[i].seconds[at[i]] < *second))
-                    second = groups[i].seconds[at[i]];
-            if (!second) return;
-            values.clear();
-            for (std::size_t i = 0; i < groups.size(); ++i)
-                for (; at[i] < groups[i].seconds.size() && groups[i].seconds[at[i]] == *second; ++at[i])
-                    values.push_back(groups[i].values[at[i]]);
-            visit(*second, std::span<const double>(values));
+        for (const auto& group : groups) {
+            seconds.insert(seconds.end(), group.seconds.begin(), group.seconds.end());
+            values.insert(values.end(), group.values.begin(), group.values.end());
         }
+        std::vector<std::int64_t> seconds_in_order(seconds.size());
+        std::vector<double> values_in_order(values.size());
+        place_by_time(
+            seconds.size(), [&](std::size_t i) { return seconds[i]; },
+            [&](std::size_t i, std::size_t place) {
+                seconds_in_order[place] = seconds[i];
+                values_in_order[place] = values[i];
+            });
+        put(to, {{}, seconds_in_order, values_in_order, {}});
     }
-    static void put(record_writer to, group_list groups) {
-        each_second(groups, [&](std::int64_t second, auto values) { to.values(second, values); });
-    }
-    /// How many values there are.
-    static std::size_t add(window& to, group_list groups) {
-        std::size_t n = 0;
-        each_second(groups, [&](std::int64_t second, auto values) {
-            rows::add(to, second, values);
-            n += values.size();
-        });
-        return n;
-    }
-
     /// Calls visit(group) for what the log has of a series beyond what is settled.
     template <class Visitor>
     static void visit_logged(const batch_log::list& log, std::string_view name, std::uint64_t settled, Visitor visit) {
@@ -531,6 +521,7 @@ private:
             std::string_view name;
             std::int64_t newest;
             std::vector<sample_batch::group> groups;
+            std::string operand{}; // from which the window has them too, as they are in one place there
         };
         const batch_log::list log = log_.all();
         if (log.empty()) return;
@@ -547,17 +538,19 @@ private:
                 s.groups.push_back(group);
             });
         }
-        std::string operand;
         pauses pause(settled_at_a_stretch);
         for (std::size_t i = 0; i < all->size(); ++i) {
-            const series_groups& s = (*all)[i];
+            series_groups& s = (*all)[i];
             for (const auto& group : s.groups) pause.after(group.values.size());
             if (staged->begin(to, s.name, s.newest, i) != beginning::begun) continue;
-            operand = rows::empty_operand();
-            put(record_writer(operand), s.groups);
-            to.merge(where_, state_key(s.name), operand);
+            s.operand = rows::empty_operand();
+            put(record_writer(s.operand), std::span<const sample_batch::group>(s.groups));
+            to.merge(where_, state_key(s.name), s.operand);
         }
-        staged->apply = [all = std::move(all), log](std::size_t i, window& w) { return add(w, (*all)[i].groups); };
+        staged->apply = [all = std::move(all), log](std::size_t i, window& w) {
+            rows::add_records(w, (*all)[i].operand);
+            return (*all)[i].operand.size() / sizeof(double);
+        };
         finish(to, std::move(staged));
     }
 

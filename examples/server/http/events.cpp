@@ -27,6 +27,7 @@ static_assert(simdjson::SIMDJSON_PADDING <= 64, "the gate leaves 64 bytes behind
 constexpr std::size_t max_names = 8;
 constexpr std::size_t events_at_a_stretch = 256;
 constexpr std::size_t max_shown = 64; // bytes of a number in a message
+constexpr std::string_view blanks = " \t\r";
 [[nodiscard]] constexpr bool is_digit(char c) noexcept { return c >= '0' && c <= '9'; }
 
 /// Everything at the start of `text` that may be part of a number.
@@ -169,6 +170,8 @@ void set_value(json_value& out, const element& e, const respelt& numbers) {
     case element_type::NULL_VALUE:
         out.text = "null";
         break;
+    default: // of newer versions, and only for who asks for it
+        break;
     }
 }
 [[nodiscard]] json_value value_of(const element& e, const respelt& numbers) {
@@ -214,25 +217,75 @@ void set_value(json_value& out, const element& e, const respelt& numbers) {
     return numbers.empty() ? error : attempt(numbers.text());
 }
 
+/// Parses many lines at once, which takes simdjson a quarter less than one after the other. What it finds counts where
+/// a line is an object from its first byte on and has only blanks behind it. From the first line that is anything else,
+/// the rest of those lines is left to be parsed one by one: so no byte is parsed more than twice.
+class many_lines {
+public:
+    explicit many_lines(simdjson::dom::parser& parser) noexcept : parser_(parser) {}
+
+    /// The event of `line`, with which `body` starts, or false. For all lines but blank ones, in order; the parser may
+    /// be used otherwise after a false.
+    [[nodiscard]] bool find(std::string_view body, std::string_view line, element& out) {
+        if (line.data() >= end_)
+            start(body);
+        else if (going_)
+            ++next_;
+        going_ = going_ && next_ != documents_.end() && (*next_).get(out) == simdjson::SUCCESS && is_all_of(line);
+        return going_;
+    }
+
+private:
+    static constexpr std::size_t most_bytes = std::size_t{16} << 10; // stay in the cache
+
+    void start(std::string_view body) {
+        if (body.size() > most_bytes) body = body.substr(0, body.rfind('\n', most_bytes - 1) + 1);
+        end_ = body.data() + (std::max)(body.size(), std::size_t{1});
+        // As one of its batches, which leaves nothing for a thread of simdjson's own to do beside it.
+        going_ = !body.empty() &&
+                 parser_.parse_many(body.data(), body.size(), body.size()).get(documents_) == simdjson::SUCCESS;
+        if (going_) next_ = documents_.begin();
+    }
+
+    /// Of a document on two lines, and of the first of two on one line, this is false.
+    [[nodiscard]] bool is_all_of(std::string_view line) const noexcept {
+        const std::string_view document = next_.source();
+        return line.front() == '{' && document.data() == line.data() && document.size() <= line.size() &&
+               line.find_first_not_of(blanks, document.size()) == line.npos;
+    }
+
+    simdjson::dom::parser& parser_;
+    simdjson::dom::document_stream documents_;
+    simdjson::dom::document_stream::iterator next_;
+    const char* end_ = nullptr; // of what is parsed at once; where a line is too long for that, anywhere in it
+    bool going_ = false;
+};
+
 void read_lines(std::string_view body, simdjson::dom::parser& parser, std::span<const std::string_view> names,
                 const event_reader& read, event_report& report) {
     std::uint64_t number = 0;
+    many_lines many(parser);
     respelt numbers;
     field_array fields;
     pauses pause(events_at_a_stretch);
     for (; !body.empty(); pause.after(1)) {
-        const std::size_t end = (std::min)(body.find('\n'), body.size());
-        const std::string_view line = body.substr(0, end);
-        body.remove_prefix((std::min)(end + 1, body.size()));
+        const std::string_view line = body.substr(0, (std::min)(body.find('\n'), body.size()));
         ++number;
-        if (line.find_first_not_of(" \t\r") == line.npos) continue;
-        element event;
-        const auto error = parse(parser, line, numbers, event);
-        auto wrong = error ? problem{"line", not_json(error)} : read_event(event, number, names, read, numbers, fields);
-        if (wrong)
-            report.reject(number, *wrong);
-        else
-            ++report.accepted;
+        if (line.find_first_not_of(blanks) != line.npos) {
+            element event;
+            simdjson::error_code error = simdjson::SUCCESS;
+            if (many.find(body, line, event))
+                numbers.clear();
+            else
+                error = parse(parser, line, numbers, event);
+            auto wrong =
+                error ? problem{"line", not_json(error)} : read_event(event, number, names, read, numbers, fields);
+            if (wrong)
+                report.reject(number, *wrong);
+            else
+                ++report.accepted;
+        }
+        body.remove_prefix((std::min)(line.size() + 1, body.size()));
     }
 }
 

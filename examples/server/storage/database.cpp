@@ -33,8 +33,8 @@ constexpr std::array<const char*, table_count> names = {"default", "audience",  
 constexpr std::size_t cache_bytes = std::size_t{64} << 20;
 /// Of all tables' rows that are in memory and in the log only.
 constexpr std::size_t buffer_bytes = std::size_t{64} << 20;
-/// What is read again after a crash, a million small changes.
-constexpr std::size_t log_bytes = std::size_t{32} << 20;
+/// What is read again after a crash, of large rows: small ones fill the buffers before they fill that.
+constexpr std::size_t log_bytes = std::size_t{64} << 20;
 constexpr std::uint64_t verified_bytes = std::uint64_t{1} << 30;
 constexpr std::uint64_t seconds_of_a_day = 86400;
 
@@ -201,6 +201,10 @@ std::vector<rocksdb::ColumnFamilyDescriptor> database::families_for(const settin
     for (std::size_t i = 0; i < table_count; ++i) {
         rocksdb::ColumnFamilyOptions family = common;
         family.merge_operator = std::make_shared<fold_operator>(s.rules[i]);
+        if (!s.rules[i].temporary.empty()) {
+            family.write_buffer_size = buffer_bytes / 2;   // most of the temporary rows need no file then
+            family.level0_file_num_compaction_trigger = 8; // the rows that they are put into are large, and folded less
+        }
         if (s.rules[i].expired) {
             filters.push_back(std::make_unique<expiry_filter>(s.rules[i]));
             family.compaction_filter = filters.back().get();
