@@ -14,8 +14,8 @@ namespace qsketch_server {
 
 struct application;
 
-/// Quick: made within some tens of microseconds, and sent later if its changes are to be on disk first. Such a request is
-/// answered by the thread that received it, others by one that has stepped aside.
+/// Quick: made within some tens of microseconds, and sent later if its changes are to be on disk first. That is done by
+/// the thread that received the request; others are answered by one that has stepped aside.
 enum class pace { quick, slow };
 
 /// One row a method and path. A {…} in a pattern stands for one byte or more, whatever they are.
