@@ -15,7 +15,7 @@ using namespace qsketch_server;
 TEST_CASE("Samples of a batch are series by series in the order of time, and within a second as they came") {
     support::random_bits random(1);
     // Few seconds, as many as there are samples, and far more.
-    for (const std::uint64_t seconds : {1, 10, 500, 40'000}) {
+    for (const std::uint64_t seconds : {1U, 10U, 500U, 40'000U}) {
         struct sample {
             std::size_t series;
             std::int64_t second;
