@@ -177,7 +177,7 @@ TEST_CASE("that merged centroids wait shows neither in the receiver nor in the o
     std::vector<tdigest<>> parts;
     for (std::uint64_t i = 0; i < 9; ++i) {
         tdigest<> part;
-        const std::size_t size = i % 4 == 0 ? 2000 : 20000 + 700 * i; // of one round of clustering, and of more
+        const std::size_t size = i % 4 == 0 ? 2000 : 20000 + 700 * i;     // of one round of clustering, and of more
         part.add(support::values_of(support::distributions[1], size, i)); // their sum depends on the order
         if (i % 3 == 1 || i % 4 == 0) part.flush();
         if (i % 3 == 2) part.add(0.25, 3);
