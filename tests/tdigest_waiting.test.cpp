@@ -173,6 +173,49 @@ TEST_CASE("heavy values of many digests take no more room than centroids") {
     CHECK(merged.quantile(0.5) == 199);
 }
 
+TEST_CASE("pairs commute to the byte whatever has been folded of them") {
+    for (const double compression : {10.0, 100.0})
+        for (const std::size_t left : {300u, 1500u, 5000u, 20000u})
+            for (const std::size_t right : {10u, 400u, 1500u, 1900u, 3000u}) {
+                CAPTURE(compression, left, right);
+                tdigest<> a(compression);
+                tdigest<> b(compression);
+                a.add(support::values_of(support::distributions[1], left, left));
+                a.flush();
+                b.add(support::values_of(support::distributions[3], right, right));
+                for (int i = 0; i < 200; ++i) b.add(i, left > 1000 ? 2 : 1);
+                tdigest<> ab = a;
+                ab.merge(b);
+                b.merge(a);
+                CHECK(ab.serialize() == b.serialize());
+                CHECK(ab == b);
+            }
+}
+
+TEST_CASE("no more than eight lists of centroids wait, and merging many at once leaves no room unused") {
+    tdigest<> one;
+    one.add(1);
+    one.flush();
+    tdigest<> large(10000);
+    large.add(support::values_of(support::distributions[0], 300000, 1));
+    large.flush();
+    const auto before = large.memory_bytes();
+    for (int i = 0; i < 1000; ++i) large.merge(one);
+    CHECK(large.count() == 301000);
+    CHECK(large.memory_bytes() < before);
+
+    tdigest<> full;
+    full.add(support::values_of(support::distributions[0], 20000, 1));
+    for (const std::size_t n : {10u, 100u, 1000u}) {
+        const std::vector<const tdigest<>*> others(n, &full);
+        tdigest<> merged;
+        merged.merge(std::span<const tdigest<>* const>(others));
+        CHECK(merged.memory_bytes() <= 16 * inner_cells + 500);
+        merged.flush();
+        CHECK(merged.memory_bytes() < 20000);
+    }
+}
+
 TEST_CASE("that merged centroids wait shows neither in the receiver nor in the order") {
     std::vector<tdigest<>> parts;
     for (std::uint64_t i = 0; i < 9; ++i) {

@@ -57,6 +57,29 @@ void share_memory_among_threads() {
 #endif
 }
 
+/// glibc keeps what many large requests together once took, some hundred megabytes: given back once there have been
+/// none for a while, as that takes its time.
+class memory_after_floods {
+public:
+    /// To be called at even intervals, with the bytes of all requests under way.
+    void look(std::size_t buffered) {
+        most_ = (std::max)(most_, buffered);
+        quiet_ = buffered == 0 ? quiet_ + 1 : 0;
+        if (quiet_ < quiet_looks || most_ < worth_it) return;
+#ifdef __GLIBC__
+        ::malloc_trim(0);
+#endif
+        most_ = 0;
+    }
+
+private:
+    static constexpr std::size_t worth_it = std::size_t{16} << 20;
+    static constexpr unsigned quiet_looks = 8;
+
+    std::size_t most_ = 0;
+    unsigned quiet_ = 0;
+};
+
 /// As many descriptors as the system allows, and no more connections than those; some are for other uses.
 std::size_t connections_within_limits(std::size_t wanted) {
     rlimit limit{};
@@ -117,6 +140,7 @@ int serve(const options& opts, const sigset_t& signals) {
         spdlog::info("listening on {}, {} threads, data in {}", url, opts.threads, opts.data_dir);
     std::optional<demo> load;
     if (opts.demo) load.emplace(app);
+    memory_after_floods memory;
     constexpr timespec pause{0, 250'000'000};
     int signal = -1;
     for (auto next_expiry = std::chrono::steady_clock::now() + 10s; signal < 0;) {
@@ -124,6 +148,7 @@ int serve(const options& opts, const sigset_t& signals) {
         reload_tokens(app.access, signal == SIGHUP);
         if (signal == SIGHUP) signal = -1;
         doors.sweep();
+        memory.look(doors.figures().buffered);
         unhurried([&] { app.trim(); }, [&] { return app.is_wanted(); });
         if (std::chrono::steady_clock::now() < next_expiry) continue;
         app.expire();

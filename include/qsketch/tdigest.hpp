@@ -68,8 +68,8 @@ public:
         buffer_.push_back(x + 0.0); // -0.0 becomes 0.0: equal values must have equal bits
     }
 
-    /// All or nothing: throws std::invalid_argument, with nothing added, if one of the values is not finite or the
-    /// count would exceed max_count.
+    /// Throws std::invalid_argument, with nothing added, if one of the values is not finite or the count would exceed
+    /// max_count. If memory runs out, the first of the values may have been added.
     void add(std::span<const double> values) {
         for (const double x : values)
             if (!detail::finite(x)) [[unlikely]]
@@ -113,7 +113,8 @@ public:
     void merge(std::span<const tdigest* const> others) {
         std::uint64_t added = 0;
         std::size_t cells = centroid_count();
-        std::size_t waiting = waiting_room() + buffer_.size();
+        std::size_t lists = list_count();
+        std::size_t room = whole_room();
         unsigned filled = empty() ? 0 : 1;
         const tdigest* last = nullptr;
         for (const tdigest* other : others) {
@@ -121,8 +122,8 @@ public:
                 throw incompatible_error("tdigest: the counts of the merged digests exceed 2^53");
             added += other->count();
             cells += other->centroid_count();
-            waiting += 2 * other->centroids_.size() + other->waiting_room() + other->buffer_.size();
-            for (const detail::fold_queue& q : other->waiting_) waiting += 2 * q.weighted.size();
+            lists += other->list_count();
+            room += other->whole_room();
             if (other->empty()) continue;
             ++filled;
             last = other;
@@ -134,8 +135,8 @@ public:
             copy.table_ = {}; // as little memory as after any other merge
             if (copy.rounds_ < many_rounds) copy.answers_ = {};
             become(std::move(copy));
-        } else if (waiting <= buffer_limit() / 2 && (cells == 0 || 2 * cells > inner_cells())) {
-            join(others);
+        } else if (room <= buffer_limit() / 4 * 3 && lists <= most_lists && (cells == 0 || 2 * cells > inner_cells())) {
+            join(others); // so decided that it does not show who receives
         } else { // also where centroids are few and need not stay so coarse, which would not show any more later on
             tdigest all = gathered(others);
             all.cluster(inner_cells());
@@ -343,6 +344,7 @@ public:
 private:
     using item = detail::weighted_mean;
     static constexpr unsigned many_rounds = 4;
+    static constexpr std::size_t most_lists = 8; // that wait: looking at each must not take long
 
     [[noreturn]] static void reject(double x) {
         throw std::invalid_argument("tdigest: value must be finite, got " + std::to_string(x));
@@ -407,6 +409,15 @@ private:
     /// What waits of merged digests, in values of the buffer that take the same memory.
     [[nodiscard]] std::size_t waiting_room() const noexcept {
         return waiting_.empty() ? 0 : 2 * waiting_.front().centroid_count() + waiting_.front().values.size();
+    }
+
+    /// The same of all it holds, and of how many lists that is.
+    [[nodiscard]] std::size_t whole_room() const noexcept {
+        return 2 * centroids_.size() + waiting_room() + buffer_.size() +
+               (waiting_.empty() ? 0 : 2 * waiting_.front().weighted.size());
+    }
+    [[nodiscard]] std::size_t list_count() const noexcept {
+        return (centroids_.empty() ? 0u : 1u) + (waiting_.empty() ? 0 : waiting_.front().lists.size());
     }
 
     /// Lets everything of `others` wait in the queue, where the buffer goes, too: the sum of all is made of the sum of
@@ -538,8 +549,8 @@ private:
         return detail::compressed<Scale>(centroids_, limit, magnitude());
     }
     void cluster(std::size_t limit) { become_clustered(compressed_to(limit)); }
-    void become_clustered(detail::centroid_list list) {
-        centroids_ = std::move(list);
+    void become_clustered(const detail::centroid_list& list) {
+        centroids_ = detail::centroid_list(list); // without the room that clustering took
         count_round(rounds_);
         measure_room();
     }
@@ -588,8 +599,8 @@ private:
     auto with_folded(const Ask& ask) const {
         if (pending()) [[unlikely]] {
             tdigest all = gathered();
-            if (auto list = all.answers_at_once(); !list.empty())
-                all.become_clustered(std::move(list));
+            if (const auto list = all.answers_at_once(); !list.empty())
+                all.become_clustered(list);
             else
                 all.cluster(inner_cells());
             return ask(std::as_const(all));

@@ -170,6 +170,39 @@ TEST_CASE("Damage in the middle of the log is refused by name, where a sync had 
     CHECK(storage({place.path()}, appending_rules()).get(table::audience, "k")->size() >= 49);
 }
 
+TEST_CASE("Damage in a large record of the log costs no more than that record and the next") {
+    const directory place;
+    constexpr std::size_t rows = 20;
+    {
+        storage store({place.path()}, appending_rules());
+        const std::string block = noise(100'000);
+        for (std::size_t i = 0; i < rows; ++i) {
+            changes c;
+            c.put(table::pages, "p" + std::to_string(i), block);
+            c.merge(table::audience, "k", "x");
+            store.commit(std::move(c));
+        }
+    }
+    const std::string log = files(place.path(), ".log").back();
+    const std::string whole = file_text(log);
+    REQUIRE(whole.size() > 100'000 * rows);
+    for (std::size_t at = 150'000; at < 1'900'000; at += 116'081) {
+        INFO(at);
+        const directory elsewhere;
+        copy(place.path(), elsewhere.path());
+        std::string damaged = whole;
+        damaged[at] ^= 0x10;
+        write_file(files(elsewhere.path(), ".log").back(), damaged);
+        CHECK_THROWS_WITH(storage({elsewhere.path()}, appending_rules()),
+                          Catch::Contains("is damaged at byte ") && Catch::EndsWith("with whole records behind it"));
+        const storage store({elsewhere.path(), storage::sync::commit, true}, appending_rules());
+        const auto kept = rows_of(store, table::pages).size();
+        CHECK(kept >= rows - 2);
+        CHECK(kept < rows);
+        CHECK(store.get(table::audience, "k") == std::string(kept, 'x'));
+    }
+}
+
 TEST_CASE("A damaged file is refused by name, and repaired but for what was in it") {
     const directory place;
     std::string expected;

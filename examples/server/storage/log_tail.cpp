@@ -80,26 +80,39 @@ struct log_file {
     [[nodiscard]] std::size_t written() const noexcept { return bytes.find_last_not_of('\0') + 1; }
 };
 
-/// Calls visit(record) for whole records until it returns false; says where the last it took ends.
+/// Calls visit(record) for whole records until it returns false; says where the last it took ends. Stops at damage, or
+/// goes on with the first record that begins in a later block, as RocksDB would: nothing else shows where one begins.
 template <class Visitor>
-[[nodiscard]] std::size_t visit_records(const log_file& file, Visitor visit) {
+[[nodiscard]] std::size_t visit_records(const log_file& file, Visitor visit, bool past_damage = false) {
     const std::string_view log = file.bytes;
     std::size_t end = 0;
     bool inside = false;
+    bool lost = false; // a damaged record may still go on
     std::string record;
     for (std::size_t at = 0; at < log.size();) {
-        if (block_size - at % block_size < header_size) { // too little for a fragment
-            at += block_size - at % block_size;
+        const std::size_t left = block_size - at % block_size;
+        if (left < header_size) { // too little for a fragment
+            at += left;
             continue;
         }
         const auto found = fragment_at(log, at);
-        if (!found) break;
-        if (found->type > part::last) throw storage_error(file.name + " has records of a kind that is not known here");
-        const bool begins = found->type == part::full || found->type == part::first;
-        if (begins == inside) break;
+        if (found && found->type > part::last)
+            throw storage_error(file.name + " has records of a kind that is not known here");
+        const bool begins = found && (found->type == part::full || found->type == part::first);
+        if (!found || (begins == inside && !lost)) {
+            if (!past_damage) break;
+            lost = true;
+            inside = false;
+            if (!found) {
+                at += left;
+                continue;
+            }
+        }
+        at += header_size + found->bytes.size();
+        if (lost && !begins) continue;
+        lost = false;
         if (begins) record.clear();
         record.append(found->bytes);
-        at += header_size + found->bytes.size();
         inside = found->type == part::first || found->type == part::middle;
         if (inside) continue;
         if (record.size() < sizeof(std::uint64_t) || !visit(std::string_view(record))) break;
@@ -159,10 +172,11 @@ void cut_after(const std::string& log, std::uint64_t last) {
 }
 
 void each_record(const std::string& log, const std::function<void(std::string_view record)>& visit) {
-    (void)visit_records(log_file(log), [&](std::string_view record) {
+    const auto take = [&](std::string_view record) {
         visit(record);
         return true;
-    });
+    };
+    (void)visit_records(log_file(log), take, true);
 }
 
 } // namespace qsketch_server

@@ -22,7 +22,7 @@ std::uint64_t cut_torn_tail(const std::string& log);
 /// Throws storage_error, naming the file, for what the system refuses.
 void cut_after(const std::string& log, std::uint64_t last);
 
-/// Calls visit(record) for every record up to the first damage.
+/// Calls visit(record) for every whole record, also behind damage: there from the next block of 32 KB on.
 /// Throws storage_error if the file cannot be read.
 void each_record(const std::string& log, const std::function<void(std::string_view record)>& visit);
 
