@@ -131,7 +131,7 @@ public:
         if (added == 0) return;
         if (filled == 1 && last->compression_ == compression_) { // into an empty one: no bit changes
             tdigest copy(*last);
-            if (copy.pending()) copy.fold_and_prepare();
+            if (copy.pending()) copy.prepare_pending(true);
             copy.table_ = {}; // as little memory as after any other merge
             if (copy.rounds_ < many_rounds) copy.answers_ = {};
             become(std::move(copy));
@@ -148,13 +148,8 @@ public:
     void flush() {
         if (empty() || prepared()) return;
         if (!pending()) return prepare(answers_.empty() ? answering() : answers_);
-        if (!buffer_.empty() || !waiting_.front().weighted.empty()) return fold_and_prepare();
-        const tdigest all = gathered(); // of merged digests: more of them may follow, and can be folded with these
-        const detail::centroid_list answers = all.answers_at_once();
-        if (answers.empty()) return fold_and_prepare();
-        table_.prepare(detail::reconstruction(answers, min_, max_));
-        answers_ = answers;
-        waiting_.front().prepared = count();
+        // Of merged digests more may follow, and can be folded with these.
+        prepare_pending(!buffer_.empty() || !waiting_.front().weighted.empty());
     }
 
     /// Keeps what serialize() writes and gives back all other memory: as if the digest had been read back from its
@@ -549,15 +544,14 @@ private:
         return detail::compressed<Scale>(centroids_, limit, magnitude());
     }
     void cluster(std::size_t limit) { become_clustered(compressed_to(limit)); }
-    void become_clustered(const detail::centroid_list& list) {
-        centroids_ = detail::centroid_list(list); // without the room that clustering took
+    void become_clustered(detail::centroid_list list) {
+        centroids_ = std::move(list);
         count_round(rounds_);
         measure_room();
     }
-    void prepare(const detail::centroid_list& answers) {
-        detail::centroid_list kept = answers; // without the room that clustering took
+    void prepare(detail::centroid_list answers) {
         table_.prepare(detail::reconstruction(answers, min_, max_));
-        answers_ = std::move(kept);
+        answers_ = std::move(answers);
     }
     /// Keeps the allocations of what was buffered.
     void become(tdigest&& all) noexcept {
@@ -567,11 +561,17 @@ private:
         for (detail::fold_queue& q : all.waiting_) q.clear();
         *this = std::move(all);
     }
-    void fold_and_prepare() {
+    /// Of a digest in which something is pending, which goes on waiting if it may: not where `folding` is asked for.
+    void prepare_pending(bool folding) {
         tdigest all = gathered();
-        const detail::centroid_list answers = all.answers_at_once();
+        detail::centroid_list answers = all.answers_at_once();
+        if (!folding && !answers.empty()) {
+            prepare(std::move(answers));
+            waiting_.front().prepared = count();
+            return;
+        }
         all.cluster(inner_cells());
-        all.prepare(answers.empty() ? all.answering() : answers);
+        all.prepare(answers.empty() ? all.answering() : std::move(answers));
         become(std::move(all));
     }
     void fold() {
@@ -599,8 +599,8 @@ private:
     auto with_folded(const Ask& ask) const {
         if (pending()) [[unlikely]] {
             tdigest all = gathered();
-            if (const auto list = all.answers_at_once(); !list.empty())
-                all.become_clustered(list);
+            if (auto list = all.answers_at_once(); !list.empty())
+                all.become_clustered(std::move(list));
             else
                 all.cluster(inner_cells());
             return ask(std::as_const(all));

@@ -159,8 +159,8 @@ template <class Scale>
 template <class Scale>
 [[nodiscard]] centroid_list compressed(const centroid_list& items, std::size_t limit, double magnitude) {
     for (std::size_t cells = limit; items.size() > limit; cells -= (std::max)(cells / 8, std::size_t{1})) {
-        centroid_list list = clustered<Scale>(items, cells, magnitude);
-        if (list.size() <= limit) return list;
+        const centroid_list list = clustered<Scale>(items, cells, magnitude);
+        if (list.size() <= limit) return centroid_list(list); // copied: without the room that clustering took
     }
     return items;
 }
