@@ -477,6 +477,7 @@ private:
             });
         put(to, {{}, seconds_in_order, values_in_order, {}});
     }
+
     /// Calls visit(group) for what the log has of a series beyond what is settled.
     template <class Visitor>
     static void visit_logged(const batch_log::list& log, std::string_view name, std::uint64_t settled, Visitor visit) {

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "http/semaphore.hpp"
+#include <semaphore.h>
 
 #include <mutex>
 #include <vector>
@@ -15,8 +15,15 @@ class rota {
 public:
     /// Where a thread waits; it has one for as long as it calls take().
     class seat {
+    public:
+        seat() noexcept { ::sem_init(&called_, 0, 0); }
+        ~seat() { ::sem_destroy(&called_); }
+        seat(const seat&) = delete;
+        seat& operator=(const seat&) = delete;
+
+    private:
         friend rota;
-        semaphore called_{0};
+        ::sem_t called_; // that of the standard library spins first, and a thread that spins keeps a core from others
         Lane* lane_ = nullptr;
     };
 
@@ -33,7 +40,8 @@ public:
             mine.lane_ = nullptr;
             waiting_.push_back(&mine);
         }
-        mine.called_.lock();
+        while (::sem_wait(&mine.called_) != 0) { // a signal came
+        }
         return mine.lane_;
     }
 
@@ -50,13 +58,13 @@ public:
             waiting_.pop_back();
         }
         next->lane_ = &lane;
-        next->called_.unlock();
+        ::sem_post(&next->called_);
     }
 
     void end() {
         const std::lock_guard lock(mutex_);
         ended_ = true;
-        for (seat* s : waiting_) s->called_.unlock();
+        for (seat* s : waiting_) ::sem_post(&s->called_);
         waiting_.clear();
     }
 
