@@ -9,8 +9,11 @@
 #include "support/generators.hpp"
 #include "support/mock_clock.hpp"
 
+#include <algorithm>
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
+#include <span>
 #include <stdexcept>
 #include <utility>
 #include <vector>
@@ -228,6 +231,75 @@ TEST_CASE("each level may have a prototype, and answers have the first one's par
     using keys = qsketch::hyperloglog<std::uint64_t>;
     using keys_window = qsketch::exp_window<keys, clock_type>;
     CHECK_THROWS_AS(keys_window({{10ms, 20ms}, {20ms, 40ms}}, std::vector{keys(10), keys(9)}), std::invalid_argument);
+}
+
+TEST_CASE("what query merges can be had in its parts") {
+    digests w(digests::exponential(10ms, 6, 20'000ms));
+    support::random_bits random(7);
+    CHECK(w.query_parts(100ms, at(0ms)).sketches.empty());
+    for (int i = 0; i < 20'000; ++i) w.add_at(at(i * 1ms), random.unit());
+    for (const bool flushed : {false, true}) {
+        if (flushed) w.flush();
+        for (const auto length : {10ms, 500ms, 3000ms, 20'000ms, 50'000ms}) {
+            const auto answer = w.query(length, at(19'999ms));
+            const auto parts = w.query_parts(length, at(19'999ms));
+            CHECK(parts.from == answer.from);
+            CHECK(parts.to == answer.to);
+            qsketch::tdigest<> merged;
+            merged.merge(parts.sketches);
+            CHECK(merged == answer.sketch);
+            CHECK((!flushed || parts.sketches.size() < 30));
+        }
+    }
+    CHECK_THROWS_AS(w.query_parts(0ms, at(19'999ms)), std::invalid_argument);
+}
+
+namespace {
+
+/// A count that is large unless it is compacted.
+class swelling_count {
+public:
+    void add(int n) {
+        count_ += n;
+        large_ = true;
+    }
+    void merge(const swelling_count& other) { add(other.count_); }
+    void compact() { large_ = false; }
+    void clear() { count_ = 0; }
+    [[nodiscard]] bool empty() const noexcept { return count_ == 0; }
+    [[nodiscard]] bool compatible(const swelling_count&) const noexcept { return true; }
+    [[nodiscard]] bool large() const { return large_; }
+    [[nodiscard]] std::size_t memory_bytes() const noexcept { return sizeof *this; }
+    [[nodiscard]] std::vector<std::byte> serialize() const { return {}; }
+    [[nodiscard]] static swelling_count deserialize(std::span<const std::byte>) { return {}; }
+    friend bool operator==(const swelling_count&, const swelling_count&) = default;
+
+private:
+    int count_ = 0;
+    bool large_ = false;
+};
+
+} // namespace
+
+TEST_CASE("buckets that late events made large are compacted behind sixteen newer ones") {
+    qsketch::exp_window<swelling_count, clock_type> w({{10ms, 10'000ms}});
+    const auto large = [&] {
+        std::size_t n = 0;
+        const auto parts = w.query_parts(20'000ms, at(w.buckets() * 10ms));
+        for (const swelling_count* s : parts.sketches) n += s->large() ? 1 : 0;
+        return n;
+    };
+    for (int i = 0; i < 100; ++i) {
+        w.add_at(at(i * 10ms), 1);
+        for (int late = 1; late <= (std::min)(i, 12); ++late) w.add_at(at((i - late) * 10ms), 1);
+        REQUIRE(large() <= 16);
+    }
+    CHECK(large() == 16);
+    w.add_at(at(0ms), 1); // too late for that
+    CHECK(large() == 17);
+    for (int i = 100; i < 120; ++i) w.add_at(at(i * 10ms), 1);
+    CHECK(large() == 2);
+    CHECK(w.buckets() == 120);
 }
 
 TEST_CASE("memory follows the buckets, also where events come late") {

@@ -15,8 +15,8 @@
 #include <vector>
 
 using qsketch::striped;
-using support::sketch_case;
 using support::added_to_types;
+using support::sketch_case;
 
 namespace {
 

@@ -159,6 +159,57 @@ TEST_CASE("memory grows with use and is bounded by capacity") {
     CHECK(words.memory_bytes() >= before + 1000);
 }
 
+TEST_CASE("a compact sketch is the same, in half of the memory, and works on") {
+    const auto check = [](auto sketch, const auto& key_of) {
+        for (uint64_t i = 0; i < 2000; ++i) sketch.add(key_of(i * i % 701));
+        const auto original = sketch;
+        sketch.compact();
+        CHECK(sketch.memory_bytes() < original.memory_bytes());
+        CHECK(sketch == original);
+        CHECK(original == sketch);
+        auto other = sketch;
+        CHECK(other == sketch);
+        other.add(key_of(3));
+        CHECK_FALSE(other == sketch);
+        CHECK_FALSE(sketch == other);
+        CHECK(sketch.serialize() == original.serialize());
+        CHECK(sketch.items() == original.items());
+        for (uint64_t i = 0; i < 800; ++i) {
+            REQUIRE(sketch.lower(key_of(i)) == original.lower(key_of(i)));
+            REQUIRE(sketch.upper(key_of(i)) == original.upper(key_of(i)));
+        }
+        auto merged = original;
+        merged.merge(original);
+        auto of_compact = sketch;
+        of_compact.merge(sketch);
+        CHECK(of_compact == merged);
+        std::vector<typename decltype(sketch)::key_type> more;
+        for (uint64_t i = 0; i < 1000; ++i) more.push_back(key_of(i * i * i % 997));
+        auto added = original;
+        added.add(more);
+        sketch.add(more);
+        CHECK(sketch == added);
+        sketch.compact();
+        sketch.clear();
+        CHECK(sketch.empty());
+        CHECK(sketch.lower(key_of(1)) == 0);
+        sketch.add(key_of(1));
+        CHECK(sketch.lower(key_of(1)) == 1);
+    };
+    check(sketch_type(16), [](uint64_t i) { return i; });
+    sketch_type numbers(16);
+    for (uint64_t i = 0; i < 10'000; ++i) numbers.add(i % 300);
+    const auto before = numbers.memory_bytes();
+    numbers.compact();
+    CHECK(numbers.memory_bytes() <= before / 2);
+    std::vector<std::string> names;
+    for (int i = 0; i < 1000; ++i) names.push_back("a name that is too long to be kept inside " + std::to_string(i));
+    check(top_k<>(16), [&](uint64_t i) { return std::string_view(names[i]); });
+    sketch_type none(16);
+    none.compact();
+    CHECK(none == sketch_type(16));
+}
+
 TEST_CASE("strings are copied") {
     top_k<> sketch(2);
     {

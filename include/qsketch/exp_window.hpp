@@ -41,6 +41,7 @@ public:
     using duration = typename Clock::duration;
     using time_point = typename Clock::time_point;
     using answer = window_answer<Sketch, time_point>;
+    using parts = window_parts<Sketch, time_point>;
     /// An instant younger than `keep` is still in a bucket of at most `span`.
     using level = detail::window_level<duration>;
 
@@ -134,6 +135,14 @@ public:
     [[nodiscard]] answer query(duration length, time_point now) const {
         clock_time::require_length(length, name);
         return answer_of(cover(length, now));
+    }
+
+    /// What query() merges, for those who make something else of it: of sketches that consist of several, one only.
+    /// Valid until the next call of a member that is not const.
+    /// Complexity: O(buckets). Throws invalid_argument unless length > 0.
+    [[nodiscard]] parts query_parts(duration length, time_point now) const {
+        clock_time::require_length(length, name);
+        return parts_of(cover(length, now));
     }
 
     /// query() up to the clock's now.
@@ -313,9 +322,11 @@ private:
 
     [[nodiscard]] answer answer_of(const range& covered) const {
         answer result{buckets_.prototype(), covered.from, covered.to, dropped_late_};
-        const auto parts = sums_.parts(buckets_, covered.begin, covered.end);
-        detail::merge_many(result.sketch, std::span<const Sketch* const>(parts));
+        detail::merge_many(result.sketch, std::span<const Sketch* const>(parts_of(covered).sketches));
         return result;
+    }
+    [[nodiscard]] parts parts_of(const range& covered) const {
+        return {sums_.parts(buckets_, covered.begin, covered.end), covered.from, covered.to};
     }
 
     static void flush(Sketch& sketch) {

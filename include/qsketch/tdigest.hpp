@@ -130,8 +130,7 @@ public:
         }
         if (added == 0) return;
         if (filled == 1 && last->compression_ == compression_) { // into an empty one: no bit changes
-            tdigest copy(*last);
-            if (copy.pending()) copy.prepare_pending(true);
+            tdigest copy = last->pending() ? folded(last->gathered()) : *last;
             copy.table_ = {}; // as little memory as after any other merge
             if (copy.rounds_ < many_rounds) copy.answers_ = {};
             become(std::move(copy));
@@ -147,9 +146,18 @@ public:
     /// Prepares the answers, so that queries need not, and folds buffered values in. Changes no answer.
     void flush() {
         if (empty() || prepared()) return;
-        if (!pending()) return prepare(answers_.empty() ? answering() : answers_);
-        // Of merged digests more may follow, and can be folded with these.
-        prepare_pending(!buffer_.empty() || !waiting_.front().weighted.empty());
+        if (pending()) {
+            tdigest all = gathered();
+            // Of merged digests more may follow, and can be folded with these.
+            if (buffer_.empty() && waiting_.front().weighted.empty())
+                if (detail::centroid_list answers = all.answers_at_once(); !answers.empty()) {
+                    prepare(std::move(answers));
+                    waiting_.front().prepared = count();
+                    return;
+                }
+            become(folded(std::move(all)));
+        }
+        prepare(answers_.empty() ? answering() : answers_);
     }
 
     /// Keeps what serialize() writes and gives back all other memory: as if the digest had been read back from its
@@ -445,7 +453,7 @@ private:
         // From here on nothing throws.
         q.lists.insert(q.lists.end(), std::make_move_iterator(lists.begin()), std::make_move_iterator(lists.end()));
         q.count += added;
-        buffer_ = {};
+        buffer_.clear();
         answers_ = {};
         table_ = {};
         rounds_ = all.rounds_;
@@ -561,18 +569,12 @@ private:
         for (detail::fold_queue& q : all.waiting_) q.clear();
         *this = std::move(all);
     }
-    /// Of a digest in which something is pending, which goes on waiting if it may: not where `folding` is asked for.
-    void prepare_pending(bool folding) {
-        tdigest all = gathered();
+    /// A gathered digest clustered, with its answers where these are made at once.
+    [[nodiscard]] static tdigest folded(tdigest all) {
         detail::centroid_list answers = all.answers_at_once();
-        if (!folding && !answers.empty()) {
-            prepare(std::move(answers));
-            waiting_.front().prepared = count();
-            return;
-        }
-        all.cluster(inner_cells());
-        all.prepare(answers.empty() ? all.answering() : std::move(answers));
-        become(std::move(all));
+        all.cluster(all.inner_cells());
+        all.answers_ = std::move(answers);
+        return all;
     }
     void fold() {
         if (!pending()) return;

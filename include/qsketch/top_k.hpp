@@ -157,6 +157,14 @@ public:
         *this = std::move(merged);
     }
 
+    /// Gives back the memory that finds counters, some half of all, and room for more of them; the next add() or
+    /// merge() takes it again. For sketches that are held for long and seldom added to. Until then lower() and upper()
+    /// are O(capacity()). Complexity: O(capacity()).
+    void compact() {
+        counters_ = std::vector<counter>(counters_);
+        slots_ = std::vector<slot>(); // not {}, which would keep the capacity
+    }
+
     /// Whether n is the same; hashes may differ, for no state depends on them.
     [[nodiscard]] bool compatible(const top_k& other) const noexcept { return n_ == other.n_; }
 
@@ -170,8 +178,9 @@ public:
 
     [[nodiscard]] bool empty() const noexcept { return total_ == 0; }
 
-    /// Complexity: O(capacity()).
+    /// Complexity: O(capacity()), of two that are compact the square of it.
     friend bool operator==(const top_k& a, const top_k& b) noexcept {
+        if (b.slots_.empty() && !a.slots_.empty()) return b == a;
         if (a.n_ != b.n_ || a.offset_ != b.offset_ || a.total_ != b.total_ || a.counters_.size() != b.counters_.size())
             return false;
         return std::all_of(a.counters_.begin(), a.counters_.end(), [&](const counter& c) {
@@ -309,7 +318,11 @@ private:
     }
 
     [[nodiscard]] const counter* find(const Key& key) const noexcept {
-        if (slots_.empty()) return nullptr;
+        if (slots_.empty()) {
+            const auto at =
+                std::find_if(counters_.begin(), counters_.end(), [&](const counter& c) { return c.key == key; });
+            return at == counters_.end() ? nullptr : &*at;
+        }
         const slot found = slots_[slot_of(key, hash_(key))];
         return found == 0 ? nullptr : &counters_[(found & place_mask) - 1];
     }

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 namespace qsketch::inline v0 {
 
@@ -14,6 +15,15 @@ struct window_answer {
     TimePoint to;
     /// Events the window has refused as too old since it was built or cleared, whatever interval they belonged to.
     std::uint64_t dropped_late;
+};
+
+/// What a window merges to answer for an interval of time.
+template <class Sketch, class TimePoint>
+struct window_parts {
+    std::vector<const Sketch*> sketches; ///< The window's own.
+    /// As in window_answer.
+    TimePoint from;
+    TimePoint to;
 };
 
 } // namespace qsketch::inline v0

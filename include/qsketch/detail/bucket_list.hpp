@@ -41,6 +41,7 @@ public:
         std::int64_t common_last;
         std::uint8_t common_level;
         std::uint8_t level;
+        bool grown;               // since it was last compacted, or never was
         std::size_t sealed_parts; // of the sketch when it was last compacted
         Sketch sketch;            // never empty
 
@@ -89,8 +90,10 @@ public:
     void add(std::int64_t t, const Fill& fill) {
         const std::size_t at = first_after(t);
         if (at > 0 && buckets_[at - 1].holds(t)) {
-            fill(buckets_[at - 1].sketch);
-            if (at < size()) seal_if_grown(buckets_[at - 1]);
+            bucket& late = buckets_[at - 1];
+            fill(late.sketch);
+            late.grown = true;
+            if (at < size()) seal_if_grown(late);
             return;
         }
         bucket opened = new_bucket(levels_.first_of(t, 0), 0);
@@ -179,8 +182,12 @@ public:
     }
 
 private:
+    /// Events that are late fall into as many of the newest buckets mostly. What they made large is compacted behind
+    /// these.
+    static constexpr std::size_t late_buckets = 16;
+
     [[nodiscard]] bucket new_bucket(std::int64_t first, std::size_t l) const {
-        return {first, levels_.last_of(first, l), 0, 0, static_cast<std::uint8_t>(l), 0, prototype(l)};
+        return {first, levels_.last_of(first, l), 0, 0, static_cast<std::uint8_t>(l), true, 0, prototype(l)};
     }
 
     /// [begin, end), which are of one cell of level l, as one bucket.
@@ -199,6 +206,7 @@ private:
         } catch (...) { // no memory to save memory with: the bucket stays as it is
         }
         b.sealed_parts = parts(b.sketch);
+        b.grown = false;
     }
     /// Late events must not make old buckets large again, nor each cost much more than an add.
     static void seal_if_grown(bucket& b) noexcept {
@@ -230,6 +238,7 @@ private:
             seal(opened);
         else if (at > 0)
             seal(buckets_.back());
+        if (at == size() && at >= late_buckets && buckets_[at - late_buckets].grown) seal(buckets_[at - late_buckets]);
         if (size() == buckets_.capacity()) buckets_.reserve((std::min)(2 * size() + 1, most_ + 1));
         buckets_.insert(buckets_.begin() + offset(at), std::move(opened));
         link(at > 0 ? at - 1 : 0, at + 1);

@@ -20,8 +20,8 @@ struct fold_queue {
     /// Keeps the memory of weighted values only.
     void clear() noexcept {
         weighted.clear();
-        lists = {};
-        values = {};
+        lists = std::vector<centroid_list>(); // not {}, which would keep the capacity
+        values = std::vector<double>();
         count = prepared = 0;
     }
     [[nodiscard]] std::size_t centroid_count() const noexcept {
