@@ -60,7 +60,7 @@ struct opened {
     }
     [[nodiscard]] std::uint64_t count(std::size_t i) {
         const auto found = samples.query(name(i), 1h, now);
-        return found ? found->sketch.totals().count : 0;
+        return found ? found->digest.count() : 0;
     }
     [[nodiscard]] std::size_t logged() const { return rows_of(rows, table::samples, "b", "c").size(); }
 
@@ -195,7 +195,7 @@ TEST_CASE("Names that are lost with a file come back by a repair, for as long as
         opened o(place.path(), true);
         CHECK(names(o) == series + 1);
         for (std::size_t i = 0; i < series; ++i) REQUIRE(o.count(i) == 1);
-        CHECK(o.samples.query(apart, 1h, now)->sketch.totals().count == 3);
+        CHECK(o.samples.query(apart, 1h, now)->digest.count() == 3);
     }
     opened o(place.path());
     CHECK(names(o) == series + 1);

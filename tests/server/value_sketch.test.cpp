@@ -60,6 +60,41 @@ TEST_CASE("Merging adds up whatever form the parts have, in one pass or one by o
     }());
 }
 
+TEST_CASE("What sketches and values hold together is known without merging them") {
+    const sample_sketch parts[] = {of(0, 10), of(10, 600), of(600, 605), of(605, 2000), sample_sketch()};
+    std::vector<const sample_sketch*> all;
+    sample_sketch merged;
+    for (const sample_sketch& p : parts) {
+        all.push_back(&p);
+        merged.merge(p);
+    }
+    const std::vector<double> values(500, 7.0);
+    merged.add(values);
+    const auto digest = sample_sketch::digest_of(all, values);
+    CHECK(digest.count() == 2500);
+    CHECK(digest.sum() == merged.digest().sum());
+    for (const double q : {0.0, 0.05, 0.3, 0.5, 0.9, 1.0})
+        CHECK(std::abs(digest.quantile(q) - merged.digest().quantile(q)) <= 1);
+    CHECK(sample_sketch::frequencies_of(all, values) == merged.frequencies());
+    CHECK(sample_sketch::digest_of({}).empty());
+    CHECK(sample_sketch::frequencies_of({}).count() == 0);
+}
+
+TEST_CASE("A compact sketch holds the same values in less memory") {
+    for (const int n : {100, 300, 5000}) {
+        sample_sketch s;
+        for (int i = 0; i < n; ++i) s.add(std::sin(i) * 1000);
+        const sample_sketch before = s;
+        s.compact();
+        CHECK(s.memory_bytes() <= (n > 256 ? before.memory_bytes() * 3 / 4 : before.memory_bytes()));
+        CHECK(s.count() == before.count());
+        CHECK(s.totals().sum == before.totals().sum);
+        CHECK(s.frequencies() == before.frequencies());
+        for (const double q : {0.01, 0.5, 0.99})
+            CHECK(std::abs(s.digest().cdf(before.digest().quantile(q)) - q) < 0.005);
+    }
+}
+
 TEST_CASE("Values are counted exactly while there are at most 24 for each that top can name") {
     constexpr int exact = 24 * static_cast<int>(qsketch_server::value_frequencies::top_size);
     CHECK(exact == 384);

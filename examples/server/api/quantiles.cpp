@@ -50,7 +50,10 @@ void require(const request& rq, std::initializer_list<std::string_view> names) {
 
 /// The samples of ?key=&window=.
 [[nodiscard]] sample_table::answer window_of(application& app, const request& rq) {
-    return samples_of(app, rq, rq.required("key"));
+    return samples_of(app, rq, rq.required("key"), &sample_table::query);
+}
+[[nodiscard]] value_frequencies frequencies_of(application& app, const request& rq) {
+    return samples_of(app, rq, rq.required("key"), &sample_table::frequencies);
 }
 
 struct quantile_list {
@@ -80,12 +83,11 @@ struct quantile_list {
 }
 
 /// `,"count":n`, and with &detail=1 what else is known of the window.
-[[nodiscard]] std::string count_json(const sample_table::answer& window, const qsketch::tdigest<>& digest,
-                                     bool detail) {
-    std::string out = fmt::format(R"(,"count":{})", digest.count());
+[[nodiscard]] std::string count_json(const sample_table::answer& window, bool detail) {
+    std::string out = fmt::format(R"(,"count":{})", window.digest.count());
     if (detail)
         out += fmt::format(R"(,"covered":{{"from":"{}","to":"{}"}},"min":{},"max":{})", iso_time(window.from),
-                           iso_time(window.to), json_number(digest.min()), json_number(digest.max()));
+                           iso_time(window.to), json_number(window.digest.min()), json_number(window.digest.max()));
     return out;
 }
 
@@ -108,10 +110,9 @@ answer get_quantile(application& app, const request& rq) {
     const quantile_list qs = quantiles_of(rq);
     const bool detail = detail_of(rq);
     const sample_table::answer window = window_of(app, rq);
-    const qsketch::tdigest<> digest = window.sketch.digest();
     std::vector<double> estimates(qs.values.size());
-    digest.quantiles(qs.values, estimates);
-    const std::string count = count_json(window, digest, detail);
+    window.digest.quantiles(qs.values, estimates);
+    const std::string count = count_json(window, detail);
     if (rq.required("q").find(',') == std::string::npos)
         return json_answer(200, fmt::format(R"({{"estimate":{}{}}})", json_number(estimates[0]), count));
     std::string list;
@@ -125,15 +126,14 @@ answer get_cdf(application& app, const request& rq) {
     const double value = finite_number("value", rq.required("value"));
     const bool detail = detail_of(rq);
     const sample_table::answer window = window_of(app, rq);
-    const qsketch::tdigest<> digest = window.sketch.digest();
     return json_answer(
-        200, fmt::format(R"({{"rank":{}{}}})", json_number(digest.cdf(value)), count_json(window, digest, detail)));
+        200, fmt::format(R"({{"rank":{}{}}})", json_number(window.digest.cdf(value)), count_json(window, detail)));
 }
 
 answer get_frequency(application& app, const request& rq) {
     require(rq, {"key", "value", "window"});
     const double value = finite_number("value", rq.required("value"));
-    const value_frequencies values = window_of(app, rq).sketch.frequencies();
+    const value_frequencies values = frequencies_of(app, rq);
     const std::uint64_t estimate = values.upper(value); // as Count-Min's: never below the truth
     return json_answer(200, fmt::format(R"({{"estimate":{},"error_bound":{},"confidence":0.99}})", estimate,
                                         estimate - values.lower(value)));
@@ -143,7 +143,7 @@ answer get_topk(application& app, const request& rq) {
     require(rq, {"key", "window"});
     const std::string* const k = rq.parameter("k");
     const std::int64_t wanted = k == nullptr ? 10 : whole_number("k", *k, 1, most_top);
-    const value_frequencies values = window_of(app, rq).sketch.frequencies();
+    const value_frequencies values = frequencies_of(app, rq);
     auto items = values.items();
     items.resize((std::min)(items.size(), static_cast<std::size_t>(wanted)));
     std::string list;

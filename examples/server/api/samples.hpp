@@ -43,12 +43,15 @@ inline constexpr std::size_t max_tag_name_bytes = 64;
         "key", fmt::format("must be 1 to {} bytes of UTF-8 without control characters, got {}", most, in_quotes(key))};
 }
 
-/// The samples of a key in ?window=. Throws not_found.
-[[nodiscard]] inline sample_table::answer samples_of(application& app, const request& rq, const std::string& key) {
+/// What `query`, a member of sample_table, says of the samples of a key in ?window=. Throws not_found.
+template <class Answer>
+[[nodiscard]] Answer samples_of(application& app, const request& rq, const std::string& key,
+                                std::optional<Answer> (sample_table::*query)(std::string_view, std::chrono::seconds,
+                                                                             instant)) {
     if (auto wrong = key_problem(key)) throw invalid_fields(*std::move(wrong));
     const std::chrono::seconds length(
         whole_number("window", rq.required("window"), 1, app.opts.window_retention.count()));
-    auto found = app.samples.query(key, length, app.now());
+    auto found = (app.samples.*query)(key, length, app.now());
     if (!found) throw not_found("Key not found");
     return *std::move(found);
 }

@@ -82,9 +82,9 @@ void require_countable(application& app, const request& rq, std::uint64_t added)
     const acceptable_times times = app.sample_times();
     const auto length = std::chrono::ceil<std::chrono::seconds>(times.newest - times.oldest);
     const auto held = app.samples.query(rq.path_rest, length, times.newest);
-    if (held && held->sketch.count() > max_held - added)
+    if (held && held->digest.count() > max_held - added)
         throw refused_request(409, fmt::format("the key must hold at most {} values, and has {}, got {} more", max_held,
-                                               held->sketch.count(), added));
+                                               held->digest.count(), added));
 }
 
 /// False if there is no room for the key.
@@ -111,7 +111,7 @@ void require_countable(application& app, const request& rq, std::uint64_t added)
 } // namespace
 
 answer get_sketch(application& app, const request& rq) {
-    const auto image = samples_of(app, rq, rq.path_rest).sketch.digest().serialize();
+    const auto image = samples_of(app, rq, rq.path_rest, &sample_table::query).digest.serialize();
     return {200, std::string(octets), std::string(reinterpret_cast<const char*>(image.data()), image.size()), {}};
 }
 

@@ -84,7 +84,7 @@ public:
             values_[to] = r.value;
             lines_[to] = r.line;
         }
-        records_ = {};
+        records_ = std::vector<record>(); // not {}, which would keep the capacity
     }
 
     /// How many series there are.

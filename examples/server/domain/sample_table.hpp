@@ -25,7 +25,11 @@ class sample_table : public series_table<sample_sketch> {
 public:
     using series_table::series_table;
     using replicas = qsketch::replica_set<qsketch::tdigest<>>;
-    using answer = window::answer;
+    struct answer {
+        qsketch::tdigest<> digest;
+        instant from; ///< What is covered, as of window::query().
+        instant to;
+    };
 
     /// Some 130 buckets at most: exact to the second while there are no more seconds with samples than that, and for
     /// the last 8 seconds always; further back an end of a window is moved by at most a sixteenth of its age.
@@ -86,20 +90,51 @@ public:
         return stage_beside(to, key, at, which(second_of(at)), text_of(one.serialize()));
     }
 
-    /// The samples of the last `length`, of whole seconds; nothing for an unknown key.
+    /// How the samples of the last `length`, of whole seconds, are distributed; nothing for an unknown key.
     [[nodiscard]] std::optional<answer> query(std::string_view key, std::chrono::seconds length, instant now) {
         std::optional<answer> found;
-        read(key, [&](const view& w) {
-            // A second more: the one that began before now - length and ends after it.
-            found = w.query(length + std::chrono::seconds(1), std::chrono::floor<std::chrono::seconds>(now));
-        });
-        if (!found) return found;
-        visit_beside(key, which(found->from.time_since_epoch().count()), which(found->to.time_since_epoch().count()),
-                     [&](std::string_view, std::string_view row) { found->sketch.add(replicas_in(row).fold()); });
+        visit(
+            key, length, now,
+            [&](const auto& parts, std::span<const double> values) {
+                found = answer{sample_sketch::digest_of(parts.sketches, values), parts.from, parts.to};
+            },
+            [&](const qsketch::tdigest<>& other) { found->digest.merge(other); });
+        return found;
+    }
+
+    /// Which of them are frequent; nothing for an unknown key.
+    [[nodiscard]] std::optional<value_frequencies> frequencies(std::string_view key, std::chrono::seconds length,
+                                                               instant now) {
+        std::optional<value_frequencies> found;
+        visit(
+            key, length, now,
+            [&](const auto& parts, std::span<const double> values) {
+                found = sample_sketch::frequencies_of(parts.sketches, values);
+            },
+            [&](const qsketch::tdigest<>& other) { found->add(other); });
         return found;
     }
 
 private:
+    /// Calls use(parts, values), as view::query_parts() does, and then beside(digest) for what each second has of other
+    /// processes.
+    template <class Use, class Beside>
+    void visit(std::string_view key, std::chrono::seconds length, instant now, Use use, Beside beside) {
+        std::string from;
+        std::string to;
+        const auto look = [&](const auto& parts, std::span<const double> values) {
+            use(parts, values);
+            from = which(second_of(parts.from));
+            to = which(second_of(parts.to));
+        };
+        // A second more: the one that began before now - length and ends after it.
+        const bool known = read(key, [&](const view& w) {
+            w.query_parts(length + std::chrono::seconds(1), std::chrono::floor<std::chrono::seconds>(now), look);
+        });
+        if (!known) return;
+        visit_beside(key, from, to, [&](std::string_view, std::string_view row) { beside(replicas_in(row).fold()); });
+    }
+
     /// Of a replica_set's image, and of no other row here.
     [[nodiscard]] static bool is_replicas(std::string_view row) noexcept {
         constexpr std::size_t kind_at = 4;

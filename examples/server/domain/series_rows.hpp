@@ -2,6 +2,7 @@
 
 #include "domain/sample_records.hpp"
 #include "storage/storage.hpp"
+#include "unhurried.hpp"
 
 #include <qsketch/exp_window.hpp>
 
@@ -41,8 +42,8 @@ public:
 
     /// Rows beyond this become windows: about as many bytes as a window of so many seconds with one sample each.
     static constexpr std::size_t max_record_row = 4096;
-    /// So do operands: a flush of the store finds all of a busy series since the last one.
-    static constexpr std::size_t max_record_operand = 16 * max_record_row;
+    /// So do operands: what the store combines before it folds is all of a busy series for a minute.
+    static constexpr std::size_t max_record_operand = 128 * max_record_row;
 
     explicit series_rows(std::vector<level> levels) : levels_(std::move(levels)) {}
 
@@ -75,8 +76,13 @@ public:
 
     /// Adds those of a row or an operand that is a list of them. Throws qsketch::format_error.
     static void add_records(window& to, std::string_view row) {
+        pauses pause(added_at_a_stretch);
         read_records(
-            row.substr(1), [&](std::int64_t second, std::span<const double> values) { add(to, second, values); },
+            row.substr(1),
+            [&](std::int64_t second, std::span<const double> values) {
+                add(to, second, values);
+                pause.after(values.size());
+            },
             [&](std::int64_t second, std::span<const std::byte> image) {
                 add(to, second, Sketch::deserialize(image));
             });
@@ -95,6 +101,7 @@ public:
     }
 
 private:
+    static constexpr std::size_t added_at_a_stretch = 2048;
     static constexpr char records_mark = 'r'; // images begin with a Q
 
     /// In memory as in the store: else no row with a sketch beyond its limit could be read.

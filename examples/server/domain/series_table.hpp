@@ -87,23 +87,34 @@ public:
         /// As window::query(); what is in the log is exact to the second.
         [[nodiscard]] typename window::answer query(std::chrono::seconds length, event_clock::time_point now) const {
             auto found = window_.query(length, now);
-            std::vector<double> values;
-            visit_logged(log_, name_, settled_, [&](const sample_batch::group& group) {
-                const auto begin = group.seconds.begin();
-                const auto place = [&](event_clock::time_point t) {
-                    return std::lower_bound(begin, group.seconds.end(), t.time_since_epoch().count()) - begin;
-                };
-                values.insert(values.end(), group.values.begin() + place(found.from),
-                              group.values.begin() + place(found.to));
-            });
-            if (!values.empty()) rows::add(found.sketch, std::span<const double>(values));
+            if (const auto values = logged(found.from, found.to); !values.empty())
+                rows::add(found.sketch, std::span<const double>(values));
             return found;
+        }
+
+        /// Calls use(parts, values): what query() makes a sketch of. The parts are as of window::query_parts().
+        template <class Use>
+        void query_parts(std::chrono::seconds length, event_clock::time_point now, Use use) const {
+            const auto found = window_.query_parts(length, now);
+            use(found, std::span<const double>(logged(found.from, found.to)));
         }
 
     private:
         friend series_table;
         view(const window& w, const batch_log::list& log, std::string_view name, std::uint64_t settled)
             : window_(w), log_(log), name_(name), settled_(settled) {}
+
+        [[nodiscard]] std::vector<double> logged(event_clock::time_point from, event_clock::time_point to) const {
+            std::vector<double> values;
+            visit_logged(log_, name_, settled_, [&](const sample_batch::group& group) {
+                const auto begin = group.seconds.begin();
+                const auto place = [&](event_clock::time_point t) {
+                    return std::lower_bound(begin, group.seconds.end(), t.time_since_epoch().count()) - begin;
+                };
+                values.insert(values.end(), group.values.begin() + place(from), group.values.begin() + place(to));
+            });
+            return values;
+        }
 
         const window& window_;
         const batch_log::list& log_;
@@ -280,6 +291,7 @@ private:
     /// A series that stays in the store is known to be that old to the hour.
     static constexpr std::int64_t name_precision = 3600;
     static constexpr std::size_t settled_at_a_stretch = 1024;
+    static constexpr std::size_t settled_as_a_name = 2; // to find its series takes as long as so many samples
     static constexpr std::size_t most_expired_at_once = 10'000;
     static constexpr std::string_view after_all = "\xff\xff\xff\xff\xff\xff\xff\xff\xff"; // rows beside a window
     /// What a bucket of a window takes beside its values, about.
@@ -529,6 +541,7 @@ private:
         staged->settles = log.back()->number;
         auto all = std::make_shared<std::vector<series_groups>>();
         std::unordered_map<std::string_view, std::size_t> places;
+        pauses pause(settled_at_a_stretch);
         for (const auto& logged : log) {
             to.remove(where_, logged->key);
             logged->each([&](const sample_batch::group& group) {
@@ -537,9 +550,9 @@ private:
                 series_groups& s = (*all)[place->second];
                 s.newest = (std::max)(s.newest, group.seconds.back());
                 s.groups.push_back(group);
+                pause.after(settled_as_a_name);
             });
         }
-        pauses pause(settled_at_a_stretch);
         for (std::size_t i = 0; i < all->size(); ++i) {
             series_groups& s = (*all)[i];
             for (const auto& group : s.groups) pause.after(group.values.size());

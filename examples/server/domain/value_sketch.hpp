@@ -45,8 +45,7 @@ struct no_frequencies {
     static constexpr std::uint8_t kind = 129;
 
     void add(std::span<const double>) noexcept {}
-    void add(double, std::uint64_t) noexcept {}
-    void add_unknown(std::uint64_t) noexcept {}
+    void add(const qsketch::tdigest<>&) noexcept {}
     void merge(const no_frequencies&) noexcept {}
     [[nodiscard]] bool counted(std::uint64_t) const noexcept { return true; }
     void compact() const noexcept {}
@@ -65,9 +64,14 @@ public:
     static constexpr std::uint32_t top_size = 16;
 
     void add(std::span<const double> values) { top_.add(values); }
-    void add(double value, std::uint64_t times) { top_.add(value, times); }
-    /// Values of which nobody knows which they are: any value may have come so much more often.
-    void add_unknown(std::uint64_t times) noexcept { unknown_ += times; }
+    /// Of values that the digest has summed up nobody knows which they are: any may have come so much more often.
+    void add(const qsketch::tdigest<>& digest) {
+        for (const auto& c : digest.centroids())
+            if (c.exact)
+                top_.add(c.mean, c.weight);
+            else
+                unknown_ += c.weight;
+    }
     void merge(const value_frequencies& other) {
         top_.merge(other.top_);
         unknown_ += other.unknown_;
@@ -88,11 +92,7 @@ public:
     /// Are these the frequencies of so many values?
     [[nodiscard]] bool counted(std::uint64_t values) const noexcept { return count() == values; }
     [[nodiscard]] std::size_t memory_bytes() const noexcept { return top_.memory_bytes() - sizeof top_; }
-    void compact() { // a merged table fits its counters
-        qsketch::top_k<double> fitting(top_size);
-        fitting.merge(top_);
-        top_ = std::move(fitting);
-    }
+    void compact() { top_.compact(); }
 
     void write(qsketch::detail::image_writer& out) const {
         out.put(unknown_);
@@ -155,11 +155,7 @@ public:
         }
         summary grown = summarized();
         grown.digest.merge(digest);
-        for (const auto& c : centroids)
-            if (c.exact)
-                grown.frequencies.add(c.mean, c.weight);
-            else
-                grown.frequencies.add_unknown(c.weight);
+        grown.frequencies.add(digest);
         keep(grown);
     }
 
@@ -195,8 +191,36 @@ public:
         keep(merged);
     }
 
-    [[nodiscard]] digest_type digest() const { return summarized().digest; }
-    [[nodiscard]] Frequencies frequencies() const { return summarized().frequencies; }
+    [[nodiscard]] digest_type digest() const {
+        const value_sketch* const self[] = {this};
+        return digest_of(self);
+    }
+    [[nodiscard]] Frequencies frequencies() const {
+        const value_sketch* const self[] = {this};
+        return frequencies_of(self);
+    }
+
+    /// Of all parts and values together. To merge the sketches first takes several times as long.
+    [[nodiscard]] static digest_type digest_of(std::span<const value_sketch* const> parts,
+                                               std::span<const double> values = {}) {
+        std::vector<const digest_type*> digests;
+        for (const value_sketch* part : parts)
+            if (!part->summary_.empty()) digests.push_back(&part->summary_.front().digest);
+        digest_type out(compression);
+        out.merge(std::span<const digest_type* const>(digests));
+        for (const value_sketch* part : parts) out.add(part->plain_);
+        out.add(values);
+        return out;
+    }
+    [[nodiscard]] static Frequencies frequencies_of(std::span<const value_sketch* const> parts,
+                                                    std::span<const double> values = {}) {
+        Frequencies out;
+        for (const value_sketch* part : parts)
+            if (!part->summary_.empty()) out.merge(part->summary_.front().frequencies);
+        for (const value_sketch* part : parts) out.add(part->plain_);
+        out.add(values);
+        return out;
+    }
 
     [[nodiscard]] value_totals totals() const noexcept {
         value_totals out;
@@ -217,13 +241,17 @@ public:
         summary_.clear();
     }
 
-    /// Gives back what memory can be done without while little is added, as if read back from serialize().
+    /// Gives back what memory can be done without while little is added. What waits is summed up, too.
     void compact() {
-        plain_ = std::vector<double>(plain_);
-        for (summary& s : summary_) {
-            s.digest.compact();
-            s.frequencies.compact();
+        if (summary_.empty()) {
+            plain_ = std::vector<double>(plain_);
+            return;
         }
+        summary all = summarized();
+        all.digest.compact();
+        all.frequencies.compact();
+        summary_.front() = std::move(all);
+        plain_ = std::vector<double>();
     }
 
     [[nodiscard]] std::size_t memory_bytes() const noexcept {
@@ -296,13 +324,14 @@ private:
     }
 
     /// In place of everything, in little memory: merged, a digest leaves its buffer behind and, other than flushed,
-    /// prepares no answers, and a top's table fits its counters; copied, vectors have no spare room.
-    void keep(const summary& all) {
+    /// prepares no answers; copied, vectors have no spare room.
+    void keep(summary& all) {
         summary merged;
         merged.digest.merge(all.digest);
-        merged.frequencies.merge(all.frequencies);
+        all.frequencies.compact();
+        merged.frequencies = all.frequencies;
         summary_ = std::vector<summary>(1, merged);
-        plain_ = {};
+        plain_.clear(); // as many come again
     }
 
     std::vector<double> plain_;    // what the summary does not have yet
