@@ -75,16 +75,19 @@ void require_same_slices(storage& rows, const options& opts) {
 
 } // namespace
 
-application::application(options o, wall_clock clock)
-    : opts(std::move(o)), now(std::move(clock)), names(std::bit_cast<std::array<std::uint64_t, 2>>(random_key())[0]),
-      rows({opts.data_dir, opts.durability, opts.repair}, rules_for(opts, now, views_kept)), answered(rows, now),
-      audience(rows, pseudonym_key(rows, opts)), samples({.where = table::samples,
-                                                          .levels = sample_table::levels(opts.window_retention),
-                                                          .max_series = opts.max_series,
-                                                          .memory = opts.series_memory / 2,
-                                                          .hash = names,
-                                                          .restored_until = restored_until(opts, now)},
-                                                         rows),
+application::application(options o, wall_clock clock, std::function<bool()> unserved)
+    : opts(std::move(o)), now(std::move(clock)), has_unserved(std::move(unserved)),
+      names(std::bit_cast<std::array<std::uint64_t, 2>>(random_key())[0]),
+      rows({opts.data_dir, opts.durability, opts.repair, [this] { return is_wanted(); }},
+           rules_for(opts, now, views_kept)),
+      answered(rows, now), audience(rows, pseudonym_key(rows, opts)),
+      samples({.where = table::samples,
+               .levels = sample_table::levels(opts.window_retention),
+               .max_series = opts.max_series,
+               .memory = opts.series_memory / 2,
+               .hash = names,
+               .restored_until = restored_until(opts, now)},
+              rows),
       metrics({.where = table::metrics,
                .levels = metric_levels(opts),
                .max_series = opts.max_series,

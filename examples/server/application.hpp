@@ -38,12 +38,15 @@ struct event_counts {
 
 /// What the endpoints work on.
 struct application {
-    /// Opens the data directory. Throws storage_error, naming what is wrong with it.
-    application(options o, wall_clock clock);
+    /// Opens the data directory. `unserved` is as gate::has_unserved(). Throws storage_error, naming what is wrong with
+    /// the directory.
+    application(options o, wall_clock clock, std::function<bool()> unserved = {});
 
     options opts;
     wall_clock now;
-    qsketch::hash names; ///< Of series, with a seed that strangers do not know.
+    std::atomic<std::size_t> small_requests = 0; ///< That are worked on, and do not wait for anything.
+    std::function<bool()> has_unserved;          ///< Empty where there is no gate.
+    qsketch::hash names;                         ///< Of series, with a seed that strangers do not know.
     std::shared_ptr<traffic_store::horizons> views_kept = std::make_shared<traffic_store::horizons>();
     storage rows;
     repeats answered;
@@ -58,11 +61,9 @@ struct application {
     access_control access{};
     std::unique_ptr<rate_limiter> limiter{}; ///< Null: no limit.
     std::atomic<std::size_t> unpacked_bytes = 0;
-    std::atomic<std::size_t> small_requests = 0; ///< That are worked on, and do not wait for anything.
     request_metrics requests{};
     duration_histogram commit_times{};
-    std::function<gate_figures()> connections{}; ///< Empty where there is no gate.
-    std::function<bool()> has_unserved{};        ///< As gate::has_unserved(); so is this.
+    std::function<gate_figures()> connections{}; ///< So is this.
 
     /// Is there anything to do that should not have to wait for large requests?
     [[nodiscard]] bool is_wanted() const { return small_requests > 0 || (has_unserved && has_unserved()); }

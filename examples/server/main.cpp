@@ -11,7 +11,7 @@
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 
-#include <malloc.h>
+#include <jemalloc/jemalloc.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -23,6 +23,9 @@
 #include <stdexcept>
 #include <string>
 #include <thread>
+
+/// What many large requests took goes back to the system a second after the last of them.
+const char* malloc_conf = "background_thread:true,dirty_decay_ms:1000,muzzy_decay_ms:0";
 
 namespace {
 
@@ -48,37 +51,6 @@ void log_to_stderr(log_format format) {
     log->flush_on(spdlog::level::info);
     spdlog::set_default_logger(std::move(log));
 }
-
-/// Each large request has a thread of its own, and of the many arenas that glibc makes for threads each would keep what
-/// a batch once took.
-void share_memory_among_threads() {
-#ifdef __GLIBC__
-    ::mallopt(M_ARENA_MAX, static_cast<int>((std::max)(2U, std::thread::hardware_concurrency())));
-#endif
-}
-
-/// glibc keeps what many large requests together once took, some hundred megabytes: given back once there have been
-/// none for a while, as that takes its time.
-class memory_after_floods {
-public:
-    /// To be called at even intervals, with the bytes of all requests under way.
-    void look(std::size_t buffered) {
-        most_ = (std::max)(most_, buffered);
-        quiet_ = buffered == 0 ? quiet_ + 1 : 0;
-        if (quiet_ < quiet_looks || most_ < worth_it) return;
-#ifdef __GLIBC__
-        ::malloc_trim(0);
-#endif
-        most_ = 0;
-    }
-
-private:
-    static constexpr std::size_t worth_it = std::size_t{16} << 20;
-    static constexpr unsigned quiet_looks = 8;
-
-    std::size_t most_ = 0;
-    unsigned quiet_ = 0;
-};
 
 /// As many descriptors as the system allows, and no more connections than those; some are for other uses.
 std::size_t connections_within_limits(std::size_t wanted) {
@@ -109,21 +81,32 @@ void reload_tokens(access_control& access, bool asked) {
     }
 }
 
+/// Whatever happens, no request is worked on afterwards.
+struct closing_time {
+    explicit closing_time(gate& g) : doors(g) {}
+    ~closing_time() { doors.stop({}); }
+    closing_time(const closing_time&) = delete;
+    closing_time& operator=(const closing_time&) = delete;
+    gate& doors;
+};
+
 int serve(const options& opts, const sigset_t& signals) {
     using namespace std::chrono_literals;
-    application app(opts,
-                    [] { return std::chrono::floor<std::chrono::milliseconds>(std::chrono::system_clock::now()); });
-    responder answers(app);
     const std::size_t cores = std::max(1U, std::thread::hardware_concurrency());
     // Two large requests for each processor, as one may wait for the disk: more would push each other out of its
     // caches.
     const gate_limits room{opts.threads, 2 * cores, (std::min)(opts.threads, cores),
                            connections_within_limits(opts.max_connections), opts.max_body};
+    std::optional<responder> answers; // there before the doors open
     gate doors(
-        room, [&](exchange& x) { return answers.respond(x); },
-        [&](const exchange& x) { return answers.wants_body_of(x); });
+        room, [&](exchange& x) { return answers->respond(x); },
+        [&](const exchange& x) { return answers->wants_body_of(x); });
+    application app(
+        opts, [] { return std::chrono::floor<std::chrono::milliseconds>(std::chrono::system_clock::now()); },
+        [&] { return doors.has_unserved(); });
+    answers.emplace(app);
+    const closing_time at_last(doors); // before the application goes
     app.connections = [&] { return doors.figures(); };
-    app.has_unserved = [&] { return doors.has_unserved(); };
     let_in(app.access, opts);
     const auto [fd, url, loopback] = doors.bind(opts.host, opts.port, opts.insecure || app.access.current());
     const request_limits limits = opts.rate_limit.value_or(loopback ? request_limits{} : request_limits{1000, 5000});
@@ -140,7 +123,6 @@ int serve(const options& opts, const sigset_t& signals) {
         spdlog::info("listening on {}, {} threads, data in {}", url, opts.threads, opts.data_dir);
     std::optional<demo> load;
     if (opts.demo) load.emplace(app);
-    memory_after_floods memory;
     constexpr timespec pause{0, 250'000'000};
     int signal = -1;
     for (auto next_expiry = std::chrono::steady_clock::now() + 10s; signal < 0;) {
@@ -148,7 +130,6 @@ int serve(const options& opts, const sigset_t& signals) {
         reload_tokens(app.access, signal == SIGHUP);
         if (signal == SIGHUP) signal = -1;
         doors.sweep();
-        memory.look(doors.figures().buffered);
         unhurried([&] { app.trim(); }, [&] { return app.is_wanted(); });
         if (std::chrono::steady_clock::now() < next_expiry) continue;
         app.expire();
@@ -169,7 +150,6 @@ int main(int argc, char** argv) {
     try {
         const auto opts = parse_options(argc, argv);
         if (!opts) return 0;
-        share_memory_among_threads();
         // Before any thread is there to inherit another mask: the signals are for sigtimedwait alone.
         sigset_t signals;
         sigemptyset(&signals);

@@ -6,7 +6,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd -P)
 # The one list of what the server and the tests are built from, by Debian's names.
 # shellcheck disable=SC2034 # used by those who source this
 packages=(g++ cmake ninja-build pkg-config catch2 curl
-    libcli11-dev libcpp-httplib-dev libfmt-dev librocksdb-dev libsimdjson-dev libspdlog-dev)
+    libcli11-dev libcpp-httplib-dev libfmt-dev libjemalloc-dev librocksdb-dev libsimdjson-dev libspdlog-dev)
 
 say() { printf '%s: %s\n' "${0##*/}" "$*" >&2; }
 

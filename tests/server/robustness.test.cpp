@@ -225,6 +225,27 @@ TEST_CASE("Large bodies sent at once take the memory of two that are parsed, and
     CHECK(peak_kib < (2 * 14 * 8 + 8 * 8 + 8 * 8 + 64) * 1024); // two parsers, the bodies twice, the rest
 }
 
+TEST_CASE("The memory of large requests is given back, though their connections stay open") {
+    const server s;
+    const long before = s.kib("VmRSS");
+    const std::string line = "{\"key\":\"k\",\"value\":1}\n";
+    std::string body;
+    while (body.size() < 1'000'000) body += line;
+    std::vector<connection> open;
+    for (int i = 0; i < 150; ++i) {
+        open.emplace_back(s.port());
+        open.back().send("POST /samples HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-ndjson\r\nContent-Length: " +
+                         std::to_string(body.size()) + "\r\n\r\n" + body);
+        if (i % 50 == 49) // some at once, each with an answer in the end
+            for (int j = i - 49; j <= i; ++j) CHECK(open[static_cast<std::size_t>(j)].receive().status == 200);
+    }
+    if constexpr (sanitized) return; // what a sanitizer takes it keeps
+    for (int i = 0; i < 600 && s.kib("VmRSS") > before + 60'000; ++i) std::this_thread::sleep_for(100ms);
+    CHECK(s.kib("VmRSS") <= before + 60'000);
+    for (connection& c : open) c.send("GET /livez HTTP/1.1\r\nHost: x\r\n\r\n");
+    for (connection& c : open) CHECK(c.receive().status == 200);
+}
+
 TEST_CASE("A slow body gets the time its size allows, chunked or not", "[.long]") {
     const std::string event = R"({"key":"slow","value":1})";
     const std::string block(65'536, ' ');

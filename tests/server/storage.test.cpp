@@ -8,6 +8,7 @@
 
 #include <atomic>
 #include <charconv>
+#include <chrono>
 #include <filesystem>
 #include <fstream>
 #include <future>
@@ -393,4 +394,14 @@ TEST_CASE("What is committed later is durable and applied when that is told, by 
     std::string row;
     for (int i = 0; i < 100; ++i) row += static_cast<char>('a' + i % 26);
     CHECK(again.get(table::audience, "k") == row);
+}
+
+TEST_CASE("What is written in the background asks whether others wait; small commits do not") {
+    const directory place;
+    std::atomic<int> questions = 0;
+    storage store({.path = place.path(), .others_wait = [&] { return ++questions > 0; }}, appending_rules());
+    for (int i = 0; i < 100; ++i) put(store, table::pages, std::to_string(i), std::string(1000, 'x'));
+    CHECK(questions == 0);
+    for (int i = 0; i < 20; ++i) put(store, table::pages, std::to_string(i), std::string(std::size_t{1} << 20, 'x'));
+    while (questions == 0) std::this_thread::sleep_for(std::chrono::milliseconds(10)); // for the first flush
 }

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <chrono>
 #include <functional>
 #include <optional>
@@ -26,14 +27,29 @@ namespace {
 class watched_application {
 public:
     watched_application()
-        : app_(*parse_options(static_cast<int>(arguments.size()), arguments.data()), [this] {
-              if (watching_) {
-                  small_requests = (std::max)(small_requests, app_.small_requests.load());
-                  threads.insert(std::this_thread::get_id());
-              }
-              return std::chrono::floor<std::chrono::milliseconds>(std::chrono::system_clock::now());
-          }) {
-        app_.has_unserved = [this] { return ++questions > 0; };
+        : app_(
+              *parse_options(static_cast<int>(arguments.size()), arguments.data()),
+              [this] {
+                  if (watching_) {
+                      small_requests = (std::max)(small_requests, app_.small_requests.load());
+                      threads.insert(std::this_thread::get_id());
+                  }
+                  return std::chrono::floor<std::chrono::milliseconds>(std::chrono::system_clock::now());
+              },
+              [this] { return ++questions > 0; }) {}
+
+    /// How many small requests there are when a query passes its lane on.
+    std::size_t small_requests_beside_lane() {
+        std::size_t seen = 0;
+        request rq;
+        rq.method = "GET";
+        rq.step_aside = [&](load) {
+            seen = app_.small_requests;
+            return true;
+        };
+        CHECK(dispatch(app_, rq, "/quantile?key=none&q=0.5&window=60").status == 404);
+        CHECK(app_.small_requests == 0);
+        return seen;
     }
 
     /// The status of the answer to a POST of samples.
@@ -54,8 +70,8 @@ public:
         return out.status;
     }
 
-    std::size_t small_requests = 0; ///< At most, when it was looked at.
-    std::size_t questions = 0;      ///< Whether anything has come.
+    std::size_t small_requests = 0;         ///< At most, when it was looked at.
+    std::atomic<std::size_t> questions = 0; ///< Whether anything has come.
     std::set<std::thread::id> threads;
 
 private:
@@ -92,6 +108,11 @@ TEST_CASE("Pauses ask once in a stretch whether others wait, and only on a threa
 TEST_CASE("What is done without hurry returns and throws on the thread that waits for it") {
     CHECK(unhurried([] { return std::this_thread::get_id(); }) != std::this_thread::get_id());
     CHECK_THROWS_AS(unhurried([]() -> int { throw std::invalid_argument("no"); }), std::invalid_argument);
+}
+
+TEST_CASE("A query counts as a small request from before others may be given its core") {
+    watched_application app;
+    CHECK(app.small_requests_beside_lane() == 1);
 }
 
 TEST_CASE("Requests that are small count as such while they are worked on; large ones ask whether any do") {

@@ -12,6 +12,13 @@
 
 namespace qsketch_server {
 
+/// Leaves the memory that most requests need, and no more: assignment would leave all.
+inline void make_empty(std::string& s) {
+    constexpr std::size_t most_kept = 1024;
+    s.clear();
+    if (s.capacity() > most_kept) s.shrink_to_fit();
+}
+
 /// A socket, the request that arrives there or is worked on, and what of its answer has not been sent.
 struct gate::connection {
     using clock = std::chrono::steady_clock;

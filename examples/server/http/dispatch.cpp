@@ -100,7 +100,7 @@ public:
         ++*count_;
         rq_.step_aside = [this](load what) {
             leave();
-            return !step_aside_ || step_aside_(what);
+            return go_aside(what);
         };
     }
     ~small_request() {
@@ -109,6 +109,9 @@ public:
     }
     small_request(const small_request&) = delete;
     small_request& operator=(const small_request&) = delete;
+
+    /// For one that goes on at once, if it may. Counts on, as whoever takes over its lane may be given the core first.
+    [[nodiscard]] bool go_aside(load what) const { return !step_aside_ || step_aside_(what); }
 
 private:
     void leave() noexcept {
@@ -120,11 +123,14 @@ private:
     std::function<bool(load)> step_aside_;
 };
 
-[[nodiscard]] answer handled_in_time(application& app, request& rq, const route& r, std::string_view query) {
+/// `counted` may be empty.
+[[nodiscard]] answer handled_in_time(application& app, request& rq, const route& r, std::string_view query,
+                                     std::optional<small_request>& counted) {
     if (rq.body.size() <= large_body) {
-        const small_request counted(app.small_requests, rq);
+        if (!counted) counted.emplace(app.small_requests, rq);
         return handled_once(app, rq, r, query);
     }
+    counted.reset();
     return unhurried([&] { return handled_once(app, rq, r, query); }, [&app] { return app.is_wanted(); });
 }
 
@@ -132,13 +138,15 @@ private:
 [[nodiscard]] answer handled(application& app, request& rq, const route& r, std::string_view query) {
     const bool packed = !rq.body.empty() && !rq.content_encoding.empty() && rq.content_encoding != "identity";
     const bool waits = takes_key(r) && (rq.idempotency_key || !rq.later);
+    std::optional<small_request> counted;
+    if (!packed && rq.body.size() <= large_body) counted.emplace(app.small_requests, rq);
     if (r.takes == pace::slow || packed || rq.body.size() > quick_body || waits) {
         rq.later = false; // a thread of its own may as well wait
         const load what = rq.body.size() > (packed ? large_packed : large_body) ? load::large : load::slow;
-        rq.unfinished = rq.step_aside && !rq.step_aside(what);
+        rq.unfinished = counted ? !counted->go_aside(what) : rq.step_aside && !rq.step_aside(what);
         if (rq.unfinished) return {};
     }
-    if (!packed) return handled_in_time(app, rq, r, query);
+    if (!packed) return handled_in_time(app, rq, r, query, counted);
     const auto how = coding_of(rq.content_encoding);
     if (!how) {
         answer out = error_answer(
@@ -149,7 +157,7 @@ private:
     const unpacked_body unpacked(rq.body, *how, {app.opts.max_body, bodies_together(app.opts.max_body)},
                                  app.unpacked_bytes);
     rq.body = unpacked.text();
-    return handled_in_time(app, rq, r, query);
+    return handled_in_time(app, rq, r, query, counted);
 }
 
 /// For what is at no row of the table: OPTIONS, another method, another path.

@@ -292,7 +292,7 @@ bool gate::advance(connection& c) {
             // An empty line before a request is to be ignored (RFC 9112, 2.2).
             while (c.scanned == 0 && c.in.starts_with("\r\n")) c.in.erase(0, 2);
             if (c.in.empty()) {
-                c.in = {};
+                make_empty(c.in);
                 c.enter(stage::idle, idle_allowance);
                 return true;
             }
@@ -320,7 +320,7 @@ bool gate::advance(connection& c) {
             if (welcome_ && (head.chunked || head.content_length > c.in.size()) && !welcome_(c.current)) {
                 c.current.head.keep_alive = false;
                 answer(c);
-                c.in = {};
+                make_empty(c.in);
                 break;
             }
             c.enter(stage::busy, time_for_body(head.content_length));
@@ -377,7 +377,7 @@ void gate::answer(connection& c) {
     c.current.body.reserve(c.current.body.size() + padding);
     c.out = answer_(c.current);
     if (c.current.unfinished) {
-        c.out = {};
+        make_empty(c.out);
         return;
     }
     c.last = !c.current.keep_alive;
@@ -385,10 +385,7 @@ void gate::answer(connection& c) {
     c.has_head = false;
     c.current.head = {};
     c.chunks = {};
-    if (c.current.body.capacity() > read_size)
-        c.current.body = {};
-    else
-        c.current.body.clear();
+    make_empty(c.current.body);
 }
 
 void gate::refuse(connection& c, framing_error error) {
@@ -396,8 +393,8 @@ void gate::refuse(connection& c, framing_error error) {
     c.current.keep_alive = false;
     c.out = answer_(c.current);
     c.current.refused.reset();
-    c.current.body = {};
-    c.in = {};
+    make_empty(c.current.body);
+    make_empty(c.in);
     c.last = true;
     c.sent = 0;
 }
@@ -414,7 +411,7 @@ bool gate::flush(connection& c) {
         c.sent += static_cast<std::size_t>(n);
     }
     if (c.out.empty()) return true;
-    c.out = {};
+    make_empty(c.out);
     c.sent = 0;
     if (c.last) {
         // A close with bytes unread would reset the connection and could take the answer back from the client.

@@ -9,6 +9,7 @@
 #include <rocksdb/filter_policy.h>
 #include <rocksdb/listener.h>
 #include <rocksdb/merge_operator.h>
+#include <rocksdb/rate_limiter.h>
 #include <rocksdb/slice_transform.h>
 #include <rocksdb/table.h>
 
@@ -21,6 +22,7 @@
 #include <cstdio>
 #include <deque>
 #include <filesystem>
+#include <limits>
 #include <system_error>
 
 namespace qsketch_server {
@@ -43,13 +45,33 @@ constexpr std::string_view known_format = "2";
 /// Has no batches of samples, and is otherwise the same.
 constexpr std::string_view earlier_format = "1";
 
+/// Is this a thread of RocksDB's own? These outlive the database, and may be another's next.
+thread_local bool in_background = false;
+
+/// Has pauses ask `others_wait` for as long as it lives, if the thread is RocksDB's; others know whom to ask.
+class asking {
+public:
+    explicit asking(const std::function<bool()>& others_wait) : before_(pauses::others_wait) {
+        if (in_background) pauses::others_wait = &others_wait;
+    }
+    ~asking() { pauses::others_wait = before_; }
+    asking(const asking&) = delete;
+    asking& operator=(const asking&) = delete;
+
+private:
+    const std::function<bool()>* before_;
+};
+
 class fold_operator final : public rocksdb::MergeOperator {
 public:
-    explicit fold_operator(table_rules rules) : rules_(std::move(rules)) {}
+    fold_operator(table_rules rules, std::function<bool()> others_wait)
+        : rules_(std::move(rules)), others_wait_(std::move(others_wait)) {}
 
     const char* Name() const override { return "qsketch.fold"; }
 
     bool FullMergeV2(const MergeOperationInput& in, MergeOperationOutput* out) const override {
+        const asking whom(others_wait_);
+        pause_for(in.operand_list);
         std::optional<std::string_view> existing;
         if (in.existing_value != nullptr) existing = view_of(*in.existing_value);
         try {
@@ -67,6 +89,8 @@ public:
 
     bool PartialMergeMulti(const rocksdb::Slice&, const std::deque<rocksdb::Slice>& in, std::string* out,
                            rocksdb::Logger*) const override {
+        const asking whom(others_wait_);
+        pause_for(in);
         if (!rules_.combine) return false;
         try {
             auto combined = rules_.combine(views(in));
@@ -78,6 +102,14 @@ public:
     }
 
 private:
+    /// To fold that much is work of a tenth of a millisecond, about.
+    static constexpr std::size_t folded_at_a_stretch = std::size_t{16} << 10;
+
+    template <class Slices>
+    static void pause_for(const Slices& folded) {
+        thread_local pauses pause(folded_at_a_stretch);
+        for (const rocksdb::Slice& s : folded) pause.after(s.size());
+    }
     template <class Slices>
     [[nodiscard]] static std::vector<std::string_view> views(const Slices& slices) {
         std::vector<std::string_view> out;
@@ -87,6 +119,7 @@ private:
     }
 
     table_rules rules_;
+    std::function<bool()> others_wait_;
 };
 
 class expiry_filter final : public rocksdb::CompactionFilter {
@@ -143,6 +176,35 @@ private:
     std::function<void(const std::string&)> on_halt_;
 };
 
+/// Lets RocksDB write as fast as it can, but asks where others wait: of its own threads always, and of threads with
+/// pauses in their commits.
+class courteous_writing final : public rocksdb::RateLimiter {
+public:
+    explicit courteous_writing(std::function<bool()> others_wait)
+        : RateLimiter(Mode::kAllIo), others_wait_(std::move(others_wait)) {}
+
+    /// Writes are made in such parts.
+    std::int64_t GetSingleBurstBytes() const override {
+        return static_cast<std::int64_t>(database::written_at_a_stretch);
+    }
+
+    using RateLimiter::Request;
+    void Request(const std::int64_t bytes, const rocksdb::Env::IOPriority priority, rocksdb::Statistics*) override {
+        thread_local pauses pause(database::written_at_a_stretch);
+        if (priority != rocksdb::Env::IO_USER) in_background = true;
+        const asking whom(others_wait_);
+        pause.after(static_cast<std::size_t>(bytes));
+    }
+
+    void SetBytesPerSecond(std::int64_t) override {}
+    std::int64_t GetTotalBytesThrough(rocksdb::Env::IOPriority) const override { return 0; }
+    std::int64_t GetTotalRequests(rocksdb::Env::IOPriority) const override { return 0; }
+    std::int64_t GetBytesPerSecond() const override { return std::numeric_limits<std::int64_t>::max(); }
+
+private:
+    std::function<bool()> others_wait_;
+};
+
 /// What RocksDB says, and the damaged log if it names no file.
 [[nodiscard]] storage_error damaged(const std::string& path, const rocksdb::Status& status) {
     std::string text = path + " cannot be opened: " + status.ToString();
@@ -176,6 +238,8 @@ rocksdb::DBOptions database::options_for(const settings& s) {
     out.max_open_files = 96;
     out.max_bgerror_resume_count = 0;
     out.info_log = std::make_shared<error_log>();
+    out.rate_limiter = std::make_shared<courteous_writing>(s.others_wait);
+    out.writable_file_max_buffer_size = written_at_a_stretch;
     out.listeners.push_back(std::make_shared<halt_listener>(s.on_halt));
     // After synchronous writes only a record that nobody was told of can be torn, the last one, and that has been cut
     // off: what is not whole now is damage. Of others the system may have written what came later and not what came
@@ -200,10 +264,12 @@ std::vector<rocksdb::ColumnFamilyDescriptor> database::families_for(const settin
     std::vector<rocksdb::ColumnFamilyDescriptor> out;
     for (std::size_t i = 0; i < table_count; ++i) {
         rocksdb::ColumnFamilyOptions family = common;
-        family.merge_operator = std::make_shared<fold_operator>(s.rules[i]);
+        family.merge_operator = std::make_shared<fold_operator>(s.rules[i], s.others_wait);
         if (!s.rules[i].temporary.empty()) {
-            family.write_buffer_size = buffer_bytes / 2;   // most of the temporary rows need no file then
-            family.level0_file_num_compaction_trigger = 8; // the rows that they are put into are large, and folded less
+            family.write_buffer_size = buffer_bytes / 2; // most of the temporary rows need no file then
+            // The rows that they are put into are large: not to be folded before the operands are twice as large.
+            family.compaction_style = rocksdb::kCompactionStyleUniversal;
+            family.level0_file_num_compaction_trigger = 8;
         }
         if (s.rules[i].expired) {
             filters.push_back(std::make_unique<expiry_filter>(s.rules[i]));

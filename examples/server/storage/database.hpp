@@ -26,6 +26,9 @@ void require(const rocksdb::Status& s);
 /// An open RocksDB with one column family a table.
 class database {
 public:
+    /// Bytes that are summed up and written, or compressed, in a tenth of a millisecond, about.
+    static constexpr std::size_t written_at_a_stretch = std::size_t{64} << 10;
+
     struct settings {
         std::string path;
         storage::sync when = storage::sync::commit;
@@ -33,6 +36,7 @@ public:
         rocksdb::Env* env = nullptr; ///< Null: the system's files.
         /// Called when writing has come to an end in the background, with the reason.
         std::function<void(const std::string&)> on_halt;
+        std::function<bool()> others_wait; ///< As storage::settings has it.
     };
 
     /// Makes it if there is none. Throws storage_error.

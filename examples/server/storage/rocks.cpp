@@ -4,6 +4,7 @@
 #include "storage/log_tail.hpp"
 #include "storage/stored_row.hpp"
 #include "storage/unreadable_row.hpp"
+#include "unhurried.hpp"
 
 #include <rocksdb/write_batch.h>
 
@@ -90,6 +91,7 @@ struct storage::engine {
 
     engine(const settings& s, std::span<const table_rules, table_count> rules) {
         how.when = s.when;
+        how.others_wait = s.others_wait;
         std::copy(rules.begin(), rules.end(), how.rules.begin());
         how.on_halt = [this](const std::string& why) { halt(why); };
         how.path = s.path + "/rows";
@@ -227,6 +229,7 @@ struct storage::engine {
             rocksdb::WriteOptions options;
             options.sync = how.when == sync::commit;
             options.disableWAL = how.when == sync::none;
+            if (!options.disableWAL) options.rate_limiter_priority = rocksdb::Env::IO_USER; // for its pauses
             const std::uint64_t last = db->rows().GetLatestSequenceNumber();
             if (const auto status = db->rows().Write(options, &batch); !status.ok()) {
                 halt(status.ToString());
@@ -263,7 +266,9 @@ struct storage::engine {
         });
         batch = rocksdb::WriteBatch(bytes + 64);
         static constexpr char whole = stored_row::whole;
+        pauses pause(database::written_at_a_stretch);
         for (const auto& [kind, where, key, row] : all) {
+            pause.after(row.size());
             rocksdb::ColumnFamilyHandle* const to = db.handle(where);
             if (kind == changes::state::kind::merge) {
                 require(batch.Merge(to, slice_of(key), slice_of(row)));

@@ -77,6 +77,8 @@ public:
         std::string path;
         sync when = sync::commit;
         bool repair = false; ///< Save what can be saved of a damaged store before it is opened.
+        /// Is there anything that should not have to wait for what is done in the background? Called from any thread.
+        std::function<bool()> others_wait{};
     };
 
     /// Opens or makes the store, and locks it. With sync::none nothing is kept and the path is not looked at.
