@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <charconv>
 #include <chrono>
 #include <cmath>
 #include <cstdint>
@@ -29,46 +30,65 @@ constexpr std::size_t body_bytes = 1'000'000;
 constexpr std::size_t bodies_kept = 8;
 constexpr seconds patience(60);
 
-struct batch {
-    std::string request;
-    std::uint64_t events = 0;
-};
-
 std::string with_head(std::string_view path, const std::string& body) {
     return "POST " + std::string(path) +
            " HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-ndjson\r\nContent-Length: " +
            std::to_string(body.size()) + "\r\n\r\n" + body;
 }
 
-/// Times go over the last ten seconds, keys and users are Zipf-like, latencies lognormal.
+/// A request of some 1 MB of lines, each with a time.
+class batch {
+public:
+    batch(std::string_view path, const std::string& body) : request_(with_head(path, body)) {
+        constexpr std::string_view name = "\"timestamp\":";
+        for (std::size_t at = 0; (at = request_.find(name, at)) != std::string::npos;)
+            times_.push_back(at += name.size());
+    }
+    [[nodiscard]] std::uint64_t events() const noexcept { return times_.size(); }
+
+    /// With times of the last ten seconds.
+    [[nodiscard]] const std::string& request() {
+        const std::int64_t now = server_test::now_ms();
+        for (std::size_t i = 0; i < times_.size(); ++i)
+            std::to_chars(&request_[times_[i]], &request_[times_[i]] + time_digits,
+                          now - static_cast<std::int64_t>(i * 7919 % 10'000));
+        return request_;
+    }
+
+    static constexpr std::size_t time_digits = 13;
+
+private:
+    std::string request_;
+    std::vector<std::size_t> times_; // where they are
+};
+
+/// Keys and users are Zipf-like, latencies lognormal.
 batch samples(std::uint64_t keys, std::uint64_t seed) {
     support::random_bits random(seed);
     std::string body;
-    std::uint64_t events = 0;
-    for (const std::int64_t now = server_test::now_ms(); body.size() < body_bytes; ++events) {
+    while (body.size() < body_bytes) {
         char line[160];
         const auto key = static_cast<unsigned>(random.below(random.below(keys) + 1));
-        const int size = std::snprintf(
-            line, sizeof line, "{\"key\":\"latency.%u\",\"value\":%.3f,\"timestamp\":%lld}\n", key,
-            20 * std::exp(support::normal(random)), static_cast<long long>(now - random.between(0, 9999)));
+        const int size =
+            std::snprintf(line, sizeof line, "{\"key\":\"latency.%u\",\"value\":%.3f,\"timestamp\":0000000000000}\n",
+                          key, 20 * std::exp(support::normal(random)));
         body.append(line, static_cast<std::size_t>(size));
     }
-    return {with_head("/samples", body), events};
+    return {"/samples", body};
 }
 
 batch visits(std::uint64_t users, std::uint64_t seed) {
     support::random_bits random(seed);
     std::string body;
-    std::uint64_t events = 0;
-    for (const std::int64_t now = server_test::now_ms(); body.size() < body_bytes; ++events) {
+    while (body.size() < body_bytes) {
         char line[160];
         const auto user = static_cast<unsigned>(random.below(random.below(users) + 1));
-        const int size = std::snprintf(line, sizeof line, "{\"timestamp\":%lld,\"user\":\"user%u\",\"type\":\"%s\"}\n",
-                                       static_cast<long long>(now - random.between(0, 9999)), user,
-                                       random.below(10) == 0 ? "click" : "impression");
+        const int size =
+            std::snprintf(line, sizeof line, "{\"timestamp\":0000000000000,\"user\":\"user%u\",\"type\":\"%s\"}\n",
+                          user, random.below(10) == 0 ? "click" : "impression");
         body.append(line, static_cast<std::size_t>(size));
     }
-    return {with_head("/analytics", body), events};
+    return {"/analytics", body};
 }
 
 double percentile(std::vector<double>& sorted, double q) {
@@ -97,11 +117,13 @@ int send_batches(std::uint16_t port, bool of_samples, unsigned connections, doub
     for (unsigned i = 0; i < connections; ++i)
         threads.emplace_back([&, i] {
             server_test::connection c(port);
+            std::vector<batch> own = batches;
             for (std::size_t sent = 0; since_ms(begin) < length * 1000 && static_cast<double>(acknowledged) < most;
                  ++sent) {
-                const batch& b = batches[(i + sent) % batches.size()];
+                batch& b = own[(i + sent) % own.size()];
+                const std::string& request = b.request();
                 const auto start = clock_type::now();
-                c.send(b.request);
+                c.send(request);
                 const auto answer = c.receive(patience);
                 if (answer.status != 200 && answer.status != 202) {
                     std::fprintf(stderr, "%d %s\n", answer.status, answer.body.c_str());
@@ -109,7 +131,7 @@ int send_batches(std::uint16_t port, bool of_samples, unsigned connections, doub
                     return;
                 }
                 latencies[i].push_back(since_ms(start));
-                const double total = static_cast<double>(acknowledged += b.events);
+                const double total = static_cast<double>(acknowledged += b.events());
                 if (pace > 0)
                     std::this_thread::sleep_until(begin +
                                                   duration_cast<clock_type::duration>(duration<double>(total / pace)));
