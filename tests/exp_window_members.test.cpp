@@ -300,6 +300,15 @@ TEST_CASE("buckets that late events made large are compacted behind sixteen newe
     for (int i = 100; i < 120; ++i) w.add_at(at(i * 10ms), 1);
     CHECK(large() == 2);
     CHECK(w.buckets() == 120);
+
+    w.clear(); // buckets that are opened late themselves
+    for (int i = 0; i < 200; i += 2) {
+        w.add_at(at((i + 1) * 10ms), 1);
+        w.add_at(at(i * 10ms), 1);
+        for (int late = 1; late <= (std::min)(i, 12); ++late) w.add_at(at((i - late) * 10ms), 1);
+    }
+    for (int i = 200; i < 220; ++i) w.add_at(at(i * 10ms), 1);
+    CHECK(large() == 1);
 }
 
 TEST_CASE("memory follows the buckets, also where events come late") {

@@ -238,7 +238,10 @@ private:
             seal(opened);
         else if (at > 0)
             seal(buckets_.back());
-        if (at == size() && at >= late_buckets && buckets_[at - late_buckets].grown) seal(buckets_[at - late_buckets]);
+        if (size() >= late_buckets && at > size() - late_buckets) { // then that one is behind so many
+            bucket& quiet = buckets_[size() - late_buckets];
+            if (quiet.grown) seal(quiet);
+        }
         if (size() == buckets_.capacity()) buckets_.reserve((std::min)(2 * size() + 1, most_ + 1));
         buckets_.insert(buckets_.begin() + offset(at), std::move(opened));
         link(at > 0 ? at - 1 : 0, at + 1);
