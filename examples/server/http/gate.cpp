@@ -386,6 +386,7 @@ void gate::answer(connection& c) {
     c.current.head = {};
     c.chunks = {};
     make_empty(c.current.body);
+    if (c.in.empty()) make_empty(c.in);
 }
 
 void gate::refuse(connection& c, framing_error error) {
