@@ -55,9 +55,9 @@ public:
         return request_;
     }
 
+private:
     static constexpr std::size_t time_digits = 13;
 
-private:
     std::string request_;
     std::vector<std::size_t> times_; // where they are
 };

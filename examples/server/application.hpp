@@ -63,7 +63,7 @@ struct application {
     std::atomic<std::size_t> unpacked_bytes = 0;
     request_metrics requests{};
     duration_histogram commit_times{};
-    std::function<gate_figures()> connections{}; ///< So is this.
+    std::function<gate_figures()> connections{}; ///< Empty where there is no gate.
 
     /// Is there anything to do that should not have to wait for large requests?
     [[nodiscard]] bool is_wanted() const { return small_requests > 0 || (has_unserved && has_unserved()); }

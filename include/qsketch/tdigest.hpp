@@ -130,7 +130,8 @@ public:
         }
         if (added == 0) return;
         if (filled == 1 && last->compression_ == compression_) { // into an empty one: no bit changes
-            tdigest copy = last->pending() ? folded(last->gathered()) : *last;
+            tdigest copy = last->pending() ? last->gathered() : *last;
+            if (last->pending()) copy.cluster_beside(copy.answers_at_once());
             copy.table_ = {}; // as little memory as after any other merge
             if (copy.rounds_ < many_rounds) copy.answers_ = {};
             become(std::move(copy));
@@ -148,14 +149,15 @@ public:
         if (empty() || prepared()) return;
         if (pending()) {
             tdigest all = gathered();
+            detail::centroid_list answers = all.answers_at_once();
             // Of merged digests more may follow, and can be folded with these.
-            if (buffer_.empty() && waiting_.front().weighted.empty())
-                if (detail::centroid_list answers = all.answers_at_once(); !answers.empty()) {
-                    prepare(std::move(answers));
-                    waiting_.front().prepared = count();
-                    return;
-                }
-            become(folded(std::move(all)));
+            if (!answers.empty() && buffer_.empty() && waiting_.front().weighted.empty()) {
+                prepare(std::move(answers));
+                waiting_.front().prepared = count();
+                return;
+            }
+            all.cluster_beside(std::move(answers));
+            become(std::move(all));
         }
         prepare(answers_.empty() ? answering() : answers_);
     }
@@ -569,12 +571,10 @@ private:
         for (detail::fold_queue& q : all.waiting_) q.clear();
         *this = std::move(all);
     }
-    /// A gathered digest clustered, with its answers where these are made at once.
-    [[nodiscard]] static tdigest folded(tdigest all) {
-        detail::centroid_list answers = all.answers_at_once();
-        all.cluster(all.inner_cells());
-        all.answers_ = std::move(answers);
-        return all;
+    /// Of a gathered digest, with what answers_at_once() made of it.
+    void cluster_beside(detail::centroid_list answers) {
+        cluster(inner_cells());
+        answers_ = std::move(answers);
     }
     void fold() {
         if (!pending()) return;

@@ -47,6 +47,18 @@ TEST_CASE("Merging adds up whatever form the parts have, in one pass or one by o
         CHECK(s->frequencies().error() == 0);
         CHECK(std::abs(s->digest().quantile(0.5) - 49.5) <= 1);
     }
+
+    const std::vector<double> values(500, 7.0); // and without merging the sketches
+    one_by_one.add(values);
+    const auto digest = sample_sketch::digest_of(others, values);
+    CHECK(digest.count() == 2500);
+    CHECK(digest.sum() == one_by_one.digest().sum());
+    for (const double q : {0.0, 0.05, 0.3, 0.5, 0.9, 1.0})
+        CHECK(std::abs(digest.quantile(q) - one_by_one.digest().quantile(q)) <= 1);
+    CHECK(sample_sketch::frequencies_of(others, values) == one_by_one.frequencies());
+    CHECK(sample_sketch::digest_of({}).empty());
+    CHECK(sample_sketch::frequencies_of({}).count() == 0);
+
     sample_sketch self = of(0, 300);
     self.merge(self);
     CHECK(self.count() == 600);
@@ -58,26 +70,6 @@ TEST_CASE("Merging adds up whatever form the parts have, in one pass or one by o
         s.add(again);
         return s;
     }());
-}
-
-TEST_CASE("What sketches and values hold together is known without merging them") {
-    const sample_sketch parts[] = {of(0, 10), of(10, 600), of(600, 605), of(605, 2000), sample_sketch()};
-    std::vector<const sample_sketch*> all;
-    sample_sketch merged;
-    for (const sample_sketch& p : parts) {
-        all.push_back(&p);
-        merged.merge(p);
-    }
-    const std::vector<double> values(500, 7.0);
-    merged.add(values);
-    const auto digest = sample_sketch::digest_of(all, values);
-    CHECK(digest.count() == 2500);
-    CHECK(digest.sum() == merged.digest().sum());
-    for (const double q : {0.0, 0.05, 0.3, 0.5, 0.9, 1.0})
-        CHECK(std::abs(digest.quantile(q) - merged.digest().quantile(q)) <= 1);
-    CHECK(sample_sketch::frequencies_of(all, values) == merged.frequencies());
-    CHECK(sample_sketch::digest_of({}).empty());
-    CHECK(sample_sketch::frequencies_of({}).count() == 0);
 }
 
 TEST_CASE("A compact sketch holds the same values in less memory") {

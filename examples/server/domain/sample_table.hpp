@@ -111,7 +111,7 @@ public:
             [&](const auto& parts, std::span<const double> values) {
                 found = sample_sketch::frequencies_of(parts.sketches, values);
             },
-            [&](const qsketch::tdigest<>& other) { found->add(other); });
+            [&](const qsketch::tdigest<>& other) { found->add(other.centroids()); });
         return found;
     }
 

@@ -45,7 +45,7 @@ struct no_frequencies {
     static constexpr std::uint8_t kind = 129;
 
     void add(std::span<const double>) noexcept {}
-    void add(const qsketch::tdigest<>&) noexcept {}
+    void add(std::span<const qsketch::tdigest<>::centroid>) noexcept {}
     void merge(const no_frequencies&) noexcept {}
     [[nodiscard]] bool counted(std::uint64_t) const noexcept { return true; }
     void compact() const noexcept {}
@@ -64,9 +64,9 @@ public:
     static constexpr std::uint32_t top_size = 16;
 
     void add(std::span<const double> values) { top_.add(values); }
-    /// Of values that the digest has summed up nobody knows which they are: any may have come so much more often.
-    void add(const qsketch::tdigest<>& digest) {
-        for (const auto& c : digest.centroids())
+    /// Of values that a digest has summed up nobody knows which they are: any may have come so much more often.
+    void add(std::span<const qsketch::tdigest<>::centroid> centroids) {
+        for (const auto& c : centroids)
             if (c.exact)
                 top_.add(c.mean, c.weight);
             else
@@ -155,7 +155,7 @@ public:
         }
         summary grown = summarized();
         grown.digest.merge(digest);
-        grown.frequencies.add(digest);
+        grown.frequencies.add(centroids);
         keep(grown);
     }
 

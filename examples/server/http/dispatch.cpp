@@ -14,6 +14,7 @@
 #include <algorithm>
 #include <atomic>
 #include <functional>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -130,7 +131,6 @@ private:
         if (!counted) counted.emplace(app.small_requests, rq);
         return handled_once(app, rq, r, query);
     }
-    counted.reset();
     return unhurried([&] { return handled_once(app, rq, r, query); }, [&app] { return app.is_wanted(); });
 }
 

@@ -176,8 +176,8 @@ private:
     std::function<void(const std::string&)> on_halt_;
 };
 
-/// Lets RocksDB write as fast as it can, but asks where others wait: of its own threads always, and of threads with
-/// pauses in their commits.
+/// Lets RocksDB read and write as fast as it can, but asks whether others wait: in its own threads always, and in
+/// commits of threads that have pauses.
 class courteous_writing final : public rocksdb::RateLimiter {
 public:
     explicit courteous_writing(std::function<bool()> others_wait)
