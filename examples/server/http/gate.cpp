@@ -34,11 +34,23 @@ constexpr auto linger_allowance = 5s;
 constexpr auto last_linger_allowance = 500ms; // when the server is about to end
 constexpr std::size_t linger_bytes = std::size_t{256} << 20;
 constexpr std::size_t read_size = 256 * 1024;
+constexpr std::size_t first_read_size = 16 * 1024; // so that little of a large body has to be moved from behind its head
+constexpr std::size_t most_reserved = 8;           // times what has come of a body
 constexpr std::size_t padding = 64; // what simdjson wants to be able to read behind a text
 constexpr std::int64_t never = INT64_MAX;
 
 [[nodiscard]] clock::duration time_for_body(std::uint64_t bytes) noexcept {
     return body_allowance + std::chrono::seconds(bytes / slowest_body);
+}
+
+/// Growing step by step would move a large body twice.
+void append(std::string_view bytes, exchange& to) {
+    const std::size_t size = to.body.size() + bytes.size();
+    if (size > to.body.capacity()) {
+        const std::uint64_t whole = (std::max<std::uint64_t>)(size, to.head.content_length) + padding;
+        to.body.reserve(static_cast<std::size_t>((std::min<std::uint64_t>)(whole, most_reserved * size)));
+    }
+    to.body.append(bytes);
 }
 
 [[nodiscard]] bool has_unread(int fd) noexcept {
@@ -254,7 +266,8 @@ bool gate::receive(connection& c) {
     static thread_local const auto buffer = std::make_unique_for_overwrite<char[]>(read_size);
     // A bounded number of reads: others wait too. What is left raises the next event.
     for (int round = 0; round < 16; ++round) {
-        const ssize_t n = ::recv(c.fd, buffer.get(), read_size, 0);
+        const std::size_t most = c.has_head ? read_size : first_read_size;
+        const ssize_t n = ::recv(c.fd, buffer.get(), most, 0);
         if (n < 0) {
             if (errno == EINTR) continue;
             if (errno != EAGAIN) return false;
@@ -272,9 +285,12 @@ bool gate::receive(connection& c) {
         const std::string_view bytes(buffer.get(), static_cast<std::size_t>(n));
         const bool plain_body = c.has_head && !c.current.head.chunked && c.in.empty() &&
                                 c.current.body.size() + bytes.size() <= c.current.head.content_length;
-        (plain_body ? c.current.body : c.in).append(bytes);
+        if (plain_body)
+            append(bytes, c.current);
+        else
+            c.in.append(bytes);
         if (!advance(c)) return false;
-        if (!c.out.empty() || c.current.unfinished || bytes.size() < read_size) break;
+        if (!c.out.empty() || c.current.unfinished || bytes.size() < most) break;
     }
     if (c.at == connection::stage::linger || c.current.unfinished) return true;
     if (c.peer_done && c.out.empty()) {
@@ -361,7 +377,7 @@ bool gate::consume_body(connection& c) {
     const auto wanted = static_cast<std::size_t>(head.content_length) - body.size();
     if (wanted > 0 && !c.in.empty()) {
         const std::size_t n = (std::min)(wanted, c.in.size());
-        body.append(c.in, 0, n);
+        append(std::string_view(c.in).substr(0, n), c.current);
         c.in.erase(0, n);
     }
     recount_buffered(c);
