@@ -137,8 +137,10 @@ public:
         std::string operand;
         batch_row row;
         logged_batch logged{{}, batch};
+        pauses pause(settled_at_a_stretch);
         for (std::size_t i = 0; i < batch->size(); ++i) {
             const auto group = (*batch)[i];
+            pause.after(group.values.size() + settled_as_a_name);
             const beginning how = staged->begin(to, group.name, group.seconds.back(), i, logs);
             if (how == beginning::logged) {
                 row.add(group.name, [&](record_writer records) { put(records, group); });
@@ -472,9 +474,13 @@ private:
         each_second(group, [&](std::int64_t second, auto values) { to.values(second, values); });
     }
     /// Of one series.
-    static void put(record_writer to, std::span<const sample_batch::group> groups) {
+    static void put(std::string& to, std::span<const sample_batch::group> groups) {
+        std::size_t samples = 0;
+        for (const auto& group : groups) samples += group.values.size();
         std::vector<std::int64_t> seconds;
         std::vector<double> values;
+        seconds.reserve(samples);
+        values.reserve(samples);
         for (const auto& group : groups) {
             seconds.insert(seconds.end(), group.seconds.begin(), group.seconds.end());
             values.insert(values.end(), group.values.begin(), group.values.end());
@@ -487,7 +493,8 @@ private:
                 seconds_in_order[place] = seconds[i];
                 values_in_order[place] = values[i];
             });
-        put(to, {{}, seconds_in_order, values_in_order, {}});
+        to.reserve(to.size() + samples * (sizeof(double) + 1));
+        put(record_writer(to), {{}, seconds_in_order, values_in_order, {}});
     }
 
     /// Calls visit(group) for what the log has of a series beyond what is settled.
@@ -558,7 +565,7 @@ private:
             for (const auto& group : s.groups) pause.after(group.values.size());
             if (staged->begin(to, s.name, s.newest, i) != beginning::begun) continue;
             s.operand = rows::empty_operand();
-            put(record_writer(s.operand), std::span<const sample_batch::group>(s.groups));
+            put(s.operand, std::span<const sample_batch::group>(s.groups));
             to.merge(where_, state_key(s.name), s.operand);
         }
         staged->apply = [all = std::move(all), log](std::size_t i, window& w) {
