@@ -117,14 +117,15 @@ private:
 /// keeps beside that.
 /// Up to max_plain values are simply kept, which is exact and, in the many intervals that see a few values only,
 /// smaller than any sketch; beyond that a t-digest takes over, and up to max_plain values wait to be put into it.
+/// compact() sums up more than half as many: queries merge many intervals, and summaries sooner than so many values.
 template <class Frequencies>
 class value_sketch {
 public:
     using digest_type = qsketch::tdigest<>;
 
     static constexpr double compression = 100;
-    /// 2 KB, as much as a digest takes.
-    static constexpr std::size_t max_plain = 256;
+    /// 4 KB; a digest and its frequencies take up to 6.
+    static constexpr std::size_t max_plain = 512;
 
     /// Throws std::invalid_argument unless the value is finite.
     void add(double value) { add(std::span<const double>(&value, 1)); }
@@ -243,14 +244,14 @@ public:
 
     /// Gives back what memory can be done without while little is added. What waits is summed up, too.
     void compact() {
-        if (summary_.empty()) {
+        if (summary_.empty() && plain_.size() <= max_plain / 2) {
             plain_ = std::vector<double>(plain_);
             return;
         }
-        summary all = summarized();
-        all.digest.compact();
-        all.frequencies.compact();
-        summary_.front() = std::move(all);
+        std::vector<summary> all(1, summarized());
+        all.front().digest.compact();
+        all.front().frequencies.compact();
+        summary_ = std::move(all);
         plain_ = std::vector<double>();
     }
 
@@ -324,13 +325,16 @@ private:
     }
 
     /// In place of everything, in little memory: merged, a digest leaves its buffer behind and, other than flushed,
-    /// prepares no answers; copied, vectors have no spare room.
+    /// prepares no answers.
     void keep(summary& all) {
         summary merged;
         merged.digest.merge(all.digest);
         all.frequencies.compact();
-        merged.frequencies = all.frequencies;
-        summary_ = std::vector<summary>(1, merged);
+        merged.frequencies = std::move(all.frequencies);
+        if (summary_.empty())
+            summary_.push_back(std::move(merged));
+        else
+            summary_.front() = std::move(merged);
         plain_.clear(); // as many come again
     }
 
