@@ -34,9 +34,10 @@ constexpr auto linger_allowance = 5s;
 constexpr auto last_linger_allowance = 500ms; // when the server is about to end
 constexpr std::size_t linger_bytes = std::size_t{256} << 20;
 constexpr std::size_t read_size = 256 * 1024;
-constexpr std::size_t first_read_size = 16 * 1024; // so that little of a large body has to be moved from behind its head
-constexpr std::size_t most_reserved = 8;           // times what has come of a body
-constexpr std::size_t padding = 64; // what simdjson wants to be able to read behind a text
+constexpr std::size_t first_read_size =
+    16 * 1024;                           // so that little of a large body has to be moved from behind its head
+constexpr std::size_t most_reserved = 8; // times what has come of a body
+constexpr std::size_t padding = 64;      // what simdjson wants to be able to read behind a text
 constexpr std::int64_t never = INT64_MAX;
 
 [[nodiscard]] clock::duration time_for_body(std::uint64_t bytes) noexcept {

@@ -195,6 +195,10 @@ public:
         const asking whom(others_wait_);
         pause.after(static_cast<std::size_t>(bytes));
     }
+    /// How the files ask that are in memory only.
+    void Request(const std::int64_t bytes, const rocksdb::Env::IOPriority priority) override {
+        Request(bytes, priority, nullptr);
+    }
 
     void SetBytesPerSecond(std::int64_t) override {}
     std::int64_t GetTotalBytesThrough(rocksdb::Env::IOPriority) const override { return 0; }
