@@ -324,6 +324,16 @@ TEST_CASE("memory follows the buckets, also where events come late") {
     CHECK(w.memory_bytes() < w.buckets() * (compact * 3 / 2 + 256) + 60'000);
     CHECK(w.query(100'000ms, at(99'999ms)).sketch.count() == 300'000);
 
+    const auto seconds = [] {
+        digests w(digests::exponential(1000ms, 8, 100'000ms));
+        support::random_bits random(3);
+        for (int i = 0; i < 60'000; ++i) w.add_at(at(i / 1000 * 1000ms), random.unit());
+        return w;
+    };
+    digests both = seconds();
+    both.merge(seconds());
+    CHECK(both.memory_bytes() < both.buckets() * compact + 60'000);
+
     window sparse(window::exponential(1ms, 8, duration(1'000'000'000)));
     for (int i = 0; i < 20; ++i) sparse.add_at(at(i * 10'000'000ms), 1.0);
     CHECK(sparse.memory_bytes() < 20 * 300 + 2000);

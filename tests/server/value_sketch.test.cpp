@@ -17,6 +17,12 @@ sample_sketch of(int from, int to) {
     return s;
 }
 
+/// How many values its image has as they are.
+int waiting(const sample_sketch& s) {
+    const auto image = s.serialize();
+    return std::to_integer<int>(image[12]) + 256 * std::to_integer<int>(image[13]);
+}
+
 } // namespace
 
 TEST_CASE("Few values and many give the same answers through the same door") {
@@ -62,6 +68,7 @@ TEST_CASE("Merging adds up whatever form the parts have, in one pass or one by o
     sample_sketch self = of(0, 300);
     self.merge(self);
     CHECK(self.count() == 600);
+    CHECK(waiting(self) == 0); // which would be too many
     sample_sketch small = of(0, 3);
     small.merge(small);
     CHECK(small == [] {
@@ -83,6 +90,7 @@ TEST_CASE("A compact sketch holds the same values in less memory") {
             CHECK(s.memory_bytes() <= before.memory_bytes() * 3 / 4);
         else // or a summary, which a query merges sooner than so many values
             CHECK(s.memory_bytes() <= (n > limit / 2 ? 6000 : before.memory_bytes()));
+        CHECK(waiting(s) == (n > limit / 2 ? 0 : n));
         CHECK(s.count() == before.count());
         CHECK(std::abs(s.totals().sum - before.totals().sum) <= 1e-9 * std::abs(before.totals().sum));
         CHECK(s.frequencies() == before.frequencies());
@@ -116,7 +124,7 @@ TEST_CASE("Values are counted exactly while there are at most 24 for each that t
     }
 }
 
-TEST_CASE("A slot takes at most 40 KB however many different values come, in batches or one by one") {
+TEST_CASE("A slot takes at most 20 KB however many different values come, in batches or one by one") {
     constexpr std::size_t limit = sample_sketch::max_plain;
     for (const std::size_t n : {std::size_t{1}, limit / 2, limit, limit + 1, 3 * limit, 10 * limit, 40 * limit}) {
         std::vector<double> values;
@@ -127,10 +135,12 @@ TEST_CASE("A slot takes at most 40 KB however many different values come, in bat
         for (const double x : values) single.add(x);
         sample_sketch merged;
         merged.merge(batch);
-        const std::size_t most = n <= limit ? 80 + 16 * n : 40'000;
+        merged.merge(sample_sketch());
+        const std::size_t most = n <= limit ? 80 + 16 * n : 20'000;
         for (const sample_sketch* s : {&batch, &single, &merged}) {
             CHECK(s->memory_bytes() <= most);
             CHECK(s->count() == n);
+            CHECK(sample_sketch::deserialize(s->serialize()) == *s);
             CHECK((s->digest().max)() == *std::max_element(values.begin(), values.end()));
             const double middle = s->digest().quantile(0.5) / 0.37 / static_cast<double>(n);
             CHECK((n < limit || std::abs(middle - 0.5) < 0.005));
@@ -161,6 +171,22 @@ TEST_CASE("Values that wait to be summarized count in everything") {
     CHECK(s == sample_sketch());
 }
 
+TEST_CASE("Values that a digest has summed up may be any") {
+    qsketch::tdigest<> digest(sample_sketch::compression);
+    for (int i = 0; i < 1000; ++i) digest.add(std::sin(i));
+    for (int i = 0; i < 500; ++i) digest.add(7);
+    sample_sketch s = of(0, 1000);
+    s.add(digest);
+    const auto found = s.frequencies();
+    CHECK(found.count() == 2500);
+    CHECK(found.lower(7) == 510);
+    CHECK(found.error() > 900);
+    CHECK(found.error() <= 1000);
+    CHECK(found.upper(7) == 510 + found.error());
+    CHECK(found.items().front().key == 7);
+    CHECK(found.items().front().upper == found.upper(7));
+}
+
 TEST_CASE("A batch with a value that is not finite is refused whole") {
     sample_sketch s = of(0, 5);
     const sample_sketch before = s;
@@ -178,6 +204,17 @@ TEST_CASE("What is serialized reads back, and damage is seen") {
         CHECK(sample_sketch::deserialize(image) == s);
         for (std::size_t cut = 0; cut < image.size(); cut += 1 + image.size() / 50)
             CHECK_THROWS_AS(sample_sketch::deserialize(std::span(image).first(cut)), qsketch::format_error);
+    }
+    for (const std::size_t n : {sample_sketch::max_plain, sample_sketch::max_plain + 1}) {
+        constexpr auto kind = static_cast<qsketch::detail::image_kind>(qsketch_server::value_frequencies::kind);
+        qsketch::detail::image_writer out(kind, {}, 0);
+        out.put(static_cast<std::uint16_t>(n));
+        for (std::size_t i = 0; i < n; ++i) out.put(1.0);
+        const auto image = std::move(out).finish();
+        if (n <= sample_sketch::max_plain)
+            CHECK(sample_sketch::deserialize(image).count() == n);
+        else
+            CHECK_THROWS_AS(sample_sketch::deserialize(image), qsketch::format_error);
     }
     sample_sketch cleared = of(0, 5000);
     cleared.clear();
