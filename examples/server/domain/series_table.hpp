@@ -1,6 +1,7 @@
 #pragma once
 
 #include "domain/batch_log.hpp"
+#include "domain/group_records.hpp"
 #include "domain/sample_batch.hpp"
 #include "domain/series_rows.hpp"
 #include "domain/turnstile.hpp"
@@ -143,7 +144,7 @@ public:
             pause.after(group.values.size() + settled_as_a_name);
             const beginning how = staged->begin(to, group.name, group.seconds.back(), i, logs);
             if (how == beginning::logged) {
-                row.add(group.name, [&](record_writer records) { put(records, group); });
+                row.add(group.name, [&](record_writer records) { put_group(records, group); });
                 continue;
             }
             logged.elsewhere.push_back(i);
@@ -152,7 +153,7 @@ public:
                 continue;
             }
             operand = rows::empty_operand();
-            put(record_writer(operand), group);
+            put_group(record_writer(operand), group);
             to.merge(where_, state_key(group.name), operand);
         }
         if (logged.elsewhere.size() < batch->size()) {
@@ -459,44 +460,6 @@ private:
         return row;
     }
 
-    /// Calls visit(second, values) for each second, in order.
-    template <class Visitor>
-    static void each_second(const sample_batch::group& group, Visitor visit) {
-        const auto& [name, seconds, values, lines] = group;
-        for (std::size_t begin = 0; begin < seconds.size();) {
-            std::size_t end = begin + 1;
-            while (end < seconds.size() && seconds[end] == seconds[begin]) ++end;
-            visit(seconds[begin], values.subspan(begin, end - begin));
-            begin = end;
-        }
-    }
-    static void put(record_writer to, const sample_batch::group& group) {
-        each_second(group, [&](std::int64_t second, auto values) { to.values(second, values); });
-    }
-    /// Of one series.
-    static void put(std::string& to, std::span<const sample_batch::group> groups) {
-        std::size_t samples = 0;
-        for (const auto& group : groups) samples += group.values.size();
-        std::vector<std::int64_t> seconds;
-        std::vector<double> values;
-        seconds.reserve(samples);
-        values.reserve(samples);
-        for (const auto& group : groups) {
-            seconds.insert(seconds.end(), group.seconds.begin(), group.seconds.end());
-            values.insert(values.end(), group.values.begin(), group.values.end());
-        }
-        std::vector<std::int64_t> seconds_in_order(seconds.size());
-        std::vector<double> values_in_order(values.size());
-        place_by_time(
-            seconds.size(), [&](std::size_t i) { return seconds[i]; },
-            [&](std::size_t i, std::size_t place) {
-                seconds_in_order[place] = seconds[i];
-                values_in_order[place] = values[i];
-            });
-        to.reserve(to.size() + samples * (sizeof(double) + 1));
-        put(record_writer(to), {{}, seconds_in_order, values_in_order, {}});
-    }
-
     /// Calls visit(group) for what the log has of a series beyond what is settled.
     template <class Visitor>
     static void visit_logged(const batch_log::list& log, std::string_view name, std::uint64_t settled, Visitor visit) {
@@ -565,7 +528,7 @@ private:
             for (const auto& group : s.groups) pause.after(group.values.size());
             if (staged->begin(to, s.name, s.newest, i) != beginning::begun) continue;
             s.operand = rows::empty_operand();
-            put(s.operand, std::span<const sample_batch::group>(s.groups));
+            put_groups(s.operand, s.groups);
             to.merge(where_, state_key(s.name), s.operand);
         }
         staged->apply = [all = std::move(all), log](std::size_t i, window& w) {
