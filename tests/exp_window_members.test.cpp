@@ -325,10 +325,10 @@ TEST_CASE("memory follows the buckets, also where events come late") {
     CHECK(w.query(100'000ms, at(99'999ms)).sketch.count() == 300'000);
 
     const auto seconds = [] {
-        digests w(digests::exponential(1000ms, 8, 100'000ms));
-        support::random_bits random(3);
-        for (int i = 0; i < 60'000; ++i) w.add_at(at(i / 1000 * 1000ms), random.unit());
-        return w;
+        digests out(digests::exponential(1000ms, 8, 100'000ms));
+        support::random_bits bits(3);
+        for (int i = 0; i < 60'000; ++i) out.add_at(at(i / 1000 * 1000ms), bits.unit());
+        return out;
     };
     digests both = seconds();
     both.merge(seconds());

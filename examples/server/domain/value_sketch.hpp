@@ -117,7 +117,6 @@ private:
 /// keeps beside that.
 /// Up to max_plain values are simply kept, which is exact and, in the many intervals that see a few values only,
 /// smaller than any sketch; beyond that a t-digest takes over, and up to max_plain values wait to be put into it.
-/// compact() sums up more than half as many: queries merge many intervals, and summaries sooner than so many values.
 template <class Frequencies>
 class value_sketch {
 public:
@@ -126,6 +125,8 @@ public:
     static constexpr double compression = 100;
     /// 4 KB; a digest and its frequencies take up to 6.
     static constexpr std::size_t max_plain = 512;
+    /// After compact(): queries merge many intervals, and summaries sooner than more values.
+    static constexpr std::size_t max_plain_compact = 256;
 
     /// Throws std::invalid_argument unless the value is finite.
     void add(double value) { add(std::span<const double>(&value, 1)); }
@@ -244,7 +245,7 @@ public:
 
     /// Gives back what memory can be done without while little is added. What waits is summed up, too.
     void compact() {
-        if (summary_.empty() && plain_.size() <= max_plain / 2) {
+        if (summary_.empty() && plain_.size() <= max_plain_compact) {
             plain_ = std::vector<double>(plain_);
             return;
         }

@@ -34,23 +34,21 @@ constexpr auto linger_allowance = 5s;
 constexpr auto last_linger_allowance = 500ms; // when the server is about to end
 constexpr std::size_t linger_bytes = std::size_t{256} << 20;
 constexpr std::size_t read_size = 256 * 1024;
-constexpr std::size_t first_read_size =
-    16 * 1024;                           // so that little of a large body has to be moved from behind its head
-constexpr std::size_t most_reserved = 8; // times what has come of a body
-constexpr std::size_t padding = 64;      // what simdjson wants to be able to read behind a text
+// So that little of a large body has to be moved from behind its head.
+constexpr std::size_t first_read_size = 16 * 1024;
+constexpr std::size_t padding = 64; // what simdjson wants to be able to read behind a text
 constexpr std::int64_t never = INT64_MAX;
 
 [[nodiscard]] clock::duration time_for_body(std::uint64_t bytes) noexcept {
     return body_allowance + std::chrono::seconds(bytes / slowest_body);
 }
 
-/// Growing step by step would move a large body twice.
+/// Growing step by step would move a large body twice. Memory for all of it is taken when a quarter has come: what is
+/// only announced must not cost much, and where the system has huge pages what is reserved may be.
 void append(std::string_view bytes, exchange& to) {
-    const std::size_t size = to.body.size() + bytes.size();
-    if (size > to.body.capacity()) {
-        const std::uint64_t whole = (std::max<std::uint64_t>)(size, to.head.content_length) + padding;
-        to.body.reserve(static_cast<std::size_t>((std::min<std::uint64_t>)(whole, most_reserved * size)));
-    }
+    const std::uint64_t size = to.body.size() + bytes.size();
+    const std::uint64_t whole = to.head.content_length + padding;
+    if (size > to.body.capacity() && whole <= 4 * size) to.body.reserve(static_cast<std::size_t>(whole));
     to.body.append(bytes);
 }
 
