@@ -25,7 +25,7 @@
 #include <thread>
 
 /// What many large requests took goes back to the system a second after the last of them. Huge pages, which a system
-/// may give to all programs, would take several times the memory that is in use.
+/// may give to all programs, would make memory of what is only reserved.
 const char* malloc_conf = "background_thread:true,dirty_decay_ms:1000,muzzy_decay_ms:0,thp:never";
 
 namespace {
