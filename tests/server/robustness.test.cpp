@@ -246,6 +246,23 @@ TEST_CASE("The memory of large requests is given back, though their connections 
     for (connection& c : open) CHECK(c.receive().status == 200);
 }
 
+TEST_CASE("What is only announced of a body takes no memory, nor the room for it") {
+    if constexpr (sanitized) return; // which has room for everything
+    const server s;
+    const long before = s.kib("VmRSS");
+    const long room = s.kib("VmData");
+    std::vector<connection> open;
+    for (int i = 0; i < 100; ++i) {
+        open.emplace_back(s.port());
+        open.back().send("POST /samples HTTP/1.1\r\nHost: x\r\nContent-Length: 16777216\r\n\r\n" +
+                         std::string(300'000, ' '));
+    }
+    for (int i = 0; i < 600 && s.kib("VmRSS") < before + 28'000; ++i) std::this_thread::sleep_for(100ms);
+    CHECK(s.kib("VmRSS") >= before + 28'000);
+    CHECK(s.kib("VmRSS") <= before + 100'000);
+    CHECK(s.kib("VmData") <= room + 300'000);
+}
+
 TEST_CASE("A slow body gets the time its size allows, chunked or not", "[.long]") {
     const std::string event = R"({"key":"slow","value":1})";
     const std::string block(65'536, ' ');
