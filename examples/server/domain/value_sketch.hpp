@@ -170,12 +170,10 @@ public:
 
     /// Any number of sketches in one pass.
     void merge(std::span<const value_sketch* const> others) {
-        std::vector<const digest_type*> digests;
+        const std::vector<const digest_type*> digests = digests_in(others);
         std::vector<double> values;
-        for (const value_sketch* other : others) {
-            if (!other->summary_.empty()) digests.push_back(&other->summary_.front().digest);
+        for (const value_sketch* other : others)
             values.insert(values.end(), other->plain_.begin(), other->plain_.end());
-        }
         if (digests.empty() && plain_.size() + values.size() <= max_plain) {
             plain_.insert(plain_.end(), values.begin(), values.end());
             return;
@@ -185,7 +183,7 @@ public:
             return;
         }
         summary merged = summarized();
-        merged.digest.merge(std::span<const digest_type* const>(digests));
+        merged.digest.merge(digests);
         for (const value_sketch* other : others)
             if (!other->summary_.empty()) merged.frequencies.merge(other->summary_.front().frequencies);
         merged.digest.add(values);
@@ -205,11 +203,8 @@ public:
     /// Of all parts and values together. To merge the sketches first takes several times as long.
     [[nodiscard]] static digest_type digest_of(std::span<const value_sketch* const> parts,
                                                std::span<const double> values = {}) {
-        std::vector<const digest_type*> digests;
-        for (const value_sketch* part : parts)
-            if (!part->summary_.empty()) digests.push_back(&part->summary_.front().digest);
         digest_type out(compression);
-        out.merge(std::span<const digest_type* const>(digests));
+        out.merge(digests_in(parts));
         for (const value_sketch* part : parts) out.add(part->plain_);
         out.add(values);
         return out;
@@ -249,10 +244,10 @@ public:
             plain_ = std::vector<double>(plain_);
             return;
         }
-        std::vector<summary> all(1, summarized());
-        all.front().digest.compact();
-        all.front().frequencies.compact();
-        summary_ = std::move(all);
+        summary all = summarized();
+        all.digest.compact();
+        all.frequencies.compact();
+        replace(std::move(all));
         plain_ = std::vector<double>();
     }
 
@@ -317,6 +312,13 @@ private:
         friend bool operator==(const summary&, const summary&) = default;
     };
 
+    [[nodiscard]] static std::vector<const digest_type*> digests_in(std::span<const value_sketch* const> parts) {
+        std::vector<const digest_type*> out;
+        for (const value_sketch* part : parts)
+            if (!part->summary_.empty()) out.push_back(&part->summary_.front().digest);
+        return out;
+    }
+
     /// All values; those that waited are left in the digest's buffer.
     [[nodiscard]] summary summarized() const {
         summary s = summary_.empty() ? summary() : summary_.front();
@@ -332,11 +334,13 @@ private:
         merged.digest.merge(all.digest);
         all.frequencies.compact();
         merged.frequencies = std::move(all.frequencies);
-        if (summary_.empty())
-            summary_.push_back(std::move(merged));
-        else
-            summary_.front() = std::move(merged);
+        replace(std::move(merged));
         plain_.clear(); // as many come again
+    }
+
+    void replace(summary&& all) {
+        summary_.resize(1);
+        summary_.front() = std::move(all);
     }
 
     std::vector<double> plain_;    // what the summary does not have yet

@@ -43,8 +43,8 @@ constexpr std::int64_t never = INT64_MAX;
     return body_allowance + std::chrono::seconds(bytes / slowest_body);
 }
 
-/// Growing step by step would move a large body twice. Memory for all of it is taken when a quarter has come: what is
-/// only announced must not cost much, and where the system has huge pages what is reserved may be.
+/// Growing step by step would move a large body twice. So there is room for all of it once a quarter has come: earlier,
+/// who only announces much would be given it.
 void append(std::string_view bytes, exchange& to) {
     const std::uint64_t size = to.body.size() + bytes.size();
     const std::uint64_t whole = to.head.content_length + padding;
