@@ -104,7 +104,7 @@ reading one_by_one(std::string_view body) {
 }
 
 std::string event(support::random_bits& random) {
-    static constexpr std::array<std::string_view, 20> values = {"1",
+    static constexpr std::array<std::string_view, 23> values = {"1",
                                                                 "-1.5",
                                                                 "1e400",
                                                                 "1e-400",
@@ -114,6 +114,9 @@ std::string event(support::random_bits& random) {
                                                                 "18446744073709551616",
                                                                 "-9223372036854775809",
                                                                 "1E3",
+                                                                "-0",
+                                                                "-0.0",
+                                                                "0e1 ",
                                                                 "0.1",
                                                                 "null",
                                                                 "true",
@@ -233,6 +236,14 @@ TEST_CASE("Lines end where they may end, at any place in what is parsed at once"
             const std::string filled = head + std::string(size - head.size() - tail.size(), 'k') + tail;
             for (const std::string_view behind : behind_bodies) check_alike(filled + std::string(last), behind);
         }
+}
+
+TEST_CASE("A line that does not end is none, whatever is behind it") {
+    for (const std::string_view head : {"{\"value\":1", "{\"key\":{}", "{\"key\":\"a\"", "{\"other\":-0", "{"})
+        for (const std::string_view next :
+             {"", "\n", "\n}", "\n{}\n", "\n{\"key\":2,\"value\":{\"c\":{},\n", "\n\"", "\n,", "\n}\n"})
+            for (const std::string_view behind : behind_bodies)
+                check_alike(std::string("{}\n").append(head).append(next), behind);
 }
 
 TEST_CASE("A number foreign to the parser leaves those of later lines alone") {
