@@ -1,4 +1,5 @@
 #include "support/catch.hpp"
+#include "support/distributions.hpp"
 #include "support/generators.hpp"
 
 #include <qsketch/concepts.hpp>
@@ -241,6 +242,27 @@ TEST_CASE("doubles are keys by value and must be numbers") {
     CHECK_THROWS_AS(sketch.add(std::vector<double>{1, 2, nan}), std::invalid_argument);
     CHECK(sketch == before);
     CHECK(sketch.upper(nan) == 0);
+}
+
+TEST_CASE("doubles of any size are written in their order and read back") {
+    constexpr double infinity = std::numeric_limits<double>::infinity();
+    support::random_bits random(5);
+    for (const std::size_t keys : {1u, 64u, 65u, 300u, 3000u}) {
+        std::vector<double> values{infinity, -infinity, 0, std::numeric_limits<double>::denorm_min(), 1e308, -1e308};
+        while (values.size() < keys) {
+            const double x = std::ldexp(support::normal(random), static_cast<int>(random.below(2000)) - 1000);
+            values.push_back(random.below(2) == 0 ? x : support::normal(random));
+        }
+        values.resize(keys);
+        top_k<double> sketch(1000);
+        sketch.add(values);
+        sketch.add(values[keys / 2], 7);
+        const auto image = sketch.serialize(); // which is not read if the keys do not ascend
+        const auto back = top_k<double>::deserialize(image);
+        CHECK(back == sketch);
+        CHECK(back.serialize() == image);
+        CHECK(back.lower(values[keys / 2]) == 8);
+    }
 }
 
 TEST_CASE("bad arguments are refused and change nothing") {

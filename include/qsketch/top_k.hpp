@@ -1,5 +1,6 @@
 #pragma once
 
+#include <qsketch/detail/block_sort.hpp>
 #include <qsketch/detail/image.hpp>
 #include <qsketch/error.hpp>
 #include <qsketch/hash.hpp>
@@ -204,22 +205,30 @@ public:
     /// counters by ascending key, each a key and a u64. A key is an integer of its own size, the bits of a double, or
     /// a u32 length and bytes. Complexity: O(capacity() log capacity()).
     [[nodiscard]] std::vector<std::byte> serialize() const {
-        std::vector<const counter*> sorted(counters_.size());
-        std::size_t size = 24;
-        for (std::size_t i = 0; i < sorted.size(); ++i) {
-            sorted[i] = &counters_[i];
-            size += min_counter_size;
-            if constexpr (strings) size += counters_[i].key.size();
-        }
-        std::sort(sorted.begin(), sorted.end(), [](const counter* a, const counter* b) { return a->key < b->key; });
+        std::size_t size = 24 + counters_.size() * min_counter_size;
+        if constexpr (strings)
+            for (const counter& c : counters_) size += c.key.size();
         detail::image_writer out(detail::image_kind::top_k, options, size);
         out.put(n_);
         out.put(total_);
         out.put(offset_);
-        out.put(static_cast<std::uint32_t>(sorted.size()));
-        for (const counter* c : sorted) {
-            put_key(out, c->key);
-            out.put(c->value);
+        out.put(static_cast<std::uint32_t>(counters_.size()));
+        if constexpr (strings) {
+            std::vector<const counter*> sorted;
+            sorted.reserve(counters_.size());
+            for (const counter& c : counters_) sorted.push_back(&c);
+            std::sort(sorted.begin(), sorted.end(), [](const counter* a, const counter* b) { return a->key < b->key; });
+            for (const counter* c : sorted) put_counter(out, *c);
+        } else {
+            std::vector<counter> sorted(counters_.size());
+            if constexpr (std::same_as<Key, double>) {
+                detail::sort_block(std::span(counters_), sorted.data());
+            } else {
+                std::copy(counters_.begin(), counters_.end(), sorted.begin());
+                std::sort(sorted.begin(), sorted.end(),
+                          [](const counter& a, const counter& b) { return a.key < b.key; });
+            }
+            for (const counter& c : sorted) put_counter(out, c);
         }
         return std::move(out).finish();
     }
@@ -244,10 +253,11 @@ public:
             const auto value = in.take<std::uint64_t>();
             in.require(i == 0 || read.counters_.back().key < key, "has keys out of order");
             in.require(value >= 1, "has a counter of zero");
-            read.count(key, value);
+            read.counters_.push_back({owned_key(key), value});
             counted = sum(counted, value);
         }
         in.expect_end();
+        read.reserve(size);
         in.require(read.consistent(counted), "has counters that do not fit its total and its error");
         return read;
     }
@@ -271,6 +281,9 @@ private:
     struct counter {
         owned_key key;
         std::uint64_t value;
+
+        /// For detail::sort_block().
+        friend double place_of(const counter& c) noexcept requires std::same_as<Key, double> { return c.key; }
     };
 
     /// Open addressing with linear probing over the counters: 0 is a free slot, place i is counter i - 1. The low bits
@@ -436,6 +449,10 @@ private:
         return counted <= total_ && offset_ <= (total_ - counted) / (capacity() / 2 + 1);
     }
 
+    static void put_counter(detail::image_writer& out, const counter& c) {
+        put_key(out, c.key);
+        out.put(c.value);
+    }
     static void put_key(detail::image_writer& out, const owned_key& key) {
         if constexpr (strings) {
             out.put(static_cast<std::uint32_t>(key.size()));

@@ -10,7 +10,8 @@
 #include <utility>
 #include <vector>
 
-/// Sorting without comparing, for blocks of a few thousand doubles, or of what has a mean.
+/// Sorting without comparing, for blocks of a few thousand doubles, of integers that are exact as such, or of what has
+/// a mean or another place.
 namespace qsketch::inline v0::detail {
 
 /// What is sorted by.
@@ -158,7 +159,7 @@ void sort_by(std::span<const T> from, T* to, double smallest, double largest) {
         sort_by<11, std::uint64_t, Key>(from, to, smallest, largest);
 }
 
-/// Writes the items of `from`, whose places are finite, to `to` in ascending order. O(n) for any input of more than 64
+/// Writes the items of `from`, whose places are no NaN, to `to` in ascending order. O(n) for any input of more than 64
 /// items: at most five rounds, each of two counting passes.
 template <class T>
 void sort_block(std::span<const T> from, T* to, bool crowd) {

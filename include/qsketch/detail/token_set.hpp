@@ -1,5 +1,7 @@
 #pragma once
 
+#include <qsketch/detail/block_sort.hpp>
+
 #include <algorithm>
 #include <array>
 #include <bit>
@@ -93,8 +95,9 @@ public:
             size += static_cast<std::size_t>(token != 0);
         }
         tokens.resize(size_);
-        std::sort(tokens.begin(), tokens.end());
-        return tokens;
+        std::vector<std::uint32_t> in_order(size_);
+        sort_block(std::span<const std::uint32_t>(tokens), in_order.data());
+        return in_order;
     }
 
     friend bool operator==(const token_set& a, const token_set& b) noexcept {
