@@ -272,7 +272,7 @@ public:
     [[nodiscard]] std::size_t memory_bytes() const noexcept { return sizeof *this; }
     [[nodiscard]] std::vector<std::byte> serialize() const { return {}; }
     [[nodiscard]] static swelling_count deserialize(std::span<const std::byte>) { return {}; }
-    friend bool operator==(const swelling_count&, const swelling_count&) = default;
+    bool operator==(const swelling_count&) const = default;
 
 private:
     int count_ = 0;

@@ -6,6 +6,8 @@
 #include "support/catch.hpp"
 #include "support/generators.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 #include <cstddef>
@@ -26,7 +28,7 @@ constexpr std::array<std::string_view, 3> names = {"key", "value", "more"};
 
 void describe(std::string& out, const json_value& v) {
     out += std::to_string(static_cast<int>(v.is)) + " " + v.shown() + " " + std::to_string(v.integer) + " " +
-           std::to_string(v.number) + " " + (v.whole ? std::to_string(*v.whole) : "-") + ";";
+           fmt::format("{:a}", v.number) + " " + (v.whole ? std::to_string(*v.whole) : "-") + ";";
     static_cast<void>(visit_inside("more", v, [&](std::string_view name, const json_value& inner) {
         describe(out += std::string(name) + ":", inner);
         return std::optional<problem>();
@@ -104,7 +106,7 @@ reading one_by_one(std::string_view body) {
 }
 
 std::string event(support::random_bits& random) {
-    static constexpr std::array<std::string_view, 23> values = {"1",
+    static constexpr std::array<std::string_view, 29> values = {"1",
                                                                 "-1.5",
                                                                 "1e400",
                                                                 "1e-400",
@@ -115,6 +117,12 @@ std::string event(support::random_bits& random) {
                                                                 "-9223372036854775809",
                                                                 "1E3",
                                                                 "-0",
+                                                                "0.10000000000000000555",
+                                                                "804060325034930723.0300305050930509",
+                                                                "-3.0000000000000000000",
+                                                                "123456789012345678",
+                                                                "1234567890123456789",
+                                                                "-0.00000000000000012",
                                                                 "-0.0",
                                                                 "0e1 ",
                                                                 "0.1",
@@ -139,7 +147,7 @@ std::string event(support::random_bits& random) {
 
 /// A line, or several; mostly events, where one in `rarity` is something else.
 std::string some_lines(support::random_bits& random, std::uint64_t rarity) {
-    static constexpr std::array<std::string_view, 30> odd = {"",
+    static constexpr std::array<std::string_view, 33> odd = {"",
                                                              " ",
                                                              "\r",
                                                              "\t \r",
@@ -162,6 +170,10 @@ std::string some_lines(support::random_bits& random, std::uint64_t rarity) {
                                                              "[{}]",
                                                              "null",
                                                              "\xEF\xBB\xBF{}",
+                                                             "{\"key\":\xEF\xBB\xBFtrue}",
+                                                             "{\"other\":truex,\"key\":nul }",
+                                                             "{\"other\":[\xEF\xBB\xBF"
+                                                             "1]}",
                                                              "\xC3{}",
                                                              "{\"key\":\"\xC3\"}",
                                                              "{\"key\":\"\x01\"}",
@@ -244,6 +256,34 @@ TEST_CASE("A line that does not end is none, whatever is behind it") {
              {"", "\n", "\n}", "\n{}\n", "\n{\"key\":2,\"value\":{\"c\":{},\n", "\n\"", "\n,", "\n}\n"})
             for (const std::string_view behind : behind_bodies)
                 check_alike(std::string("{}\n").append(head).append(next), behind);
+}
+
+TEST_CASE("Numbers of any length are what they are alone, to the bit") {
+    support::random_bits random(3);
+    const auto digits = [&](std::uint64_t n) {
+        std::string out = std::to_string(1 + random.below(9));
+        while (out.size() < n) out += static_cast<char>('0' + random.below(10));
+        return out;
+    };
+    for (int i = 0; i < 300; ++i) {
+        std::string body;
+        for (int line = 0; line < 20; ++line) {
+            std::string number = random.below(2) == 0 ? "-" : "";
+            number += random.below(4) == 0 ? "0" : digits(1 + random.below(22));
+            if (random.below(4) > 0) number += "." + std::string(random.below(4), '0') + digits(1 + random.below(22));
+            if (random.below(4) == 0) number += "e" + std::to_string(static_cast<int>(random.below(60)) - 30);
+            body += "{\"value\":" + number + "}\n";
+        }
+        check_alike(body, {});
+    }
+}
+
+TEST_CASE("Lines may be as deep as they may be alone, and no deeper") {
+    for (std::size_t depth = 1020; depth < 1028; ++depth)
+        for (const std::string_view field : {"more", "other"})
+            check_alike(std::string("{\"") + std::string(field) + "\":" + std::string(depth, '[') +
+                            std::string(depth, ']') + "}\n{}\n",
+                        {});
 }
 
 TEST_CASE("A number foreign to the parser leaves those of later lines alone") {

@@ -160,12 +160,12 @@ void clear(field_array& fields, std::size_t n) noexcept {
 /// one: so no byte is looked at more than twice.
 class many_lines {
 public:
-    /// Arrays and objects in the lines are parsed with `parser`.
-    many_lines(std::span<const std::string_view> names, simdjson::dom::parser& parser) noexcept
-        : names_(names), parser_(parser) {}
+    /// For a body of that size.
+    many_lines(std::span<const std::string_view> names, std::size_t bytes) noexcept
+        : names_(names), room_((std::min)(bytes, most_bytes)) {}
 
     /// Sets the fields of the event in `line`, with which `body` starts, or returns false. For all lines but blank
-    /// ones, in order; `parser` may be used otherwise after a false.
+    /// ones, in order.
     [[nodiscard]] bool read(std::string_view body, std::string_view line, field_array& fields) {
         if (line.data() >= end_)
             start(body);
@@ -183,9 +183,9 @@ private:
 
     /// The line break at the end is left out: simdjson looks at the byte behind a document that does not end.
     void start(std::string_view body) {
-        const std::size_t size = body.rfind('\n', most_bytes - 1);
-        going_ = size != body.npos &&
-                 lines_parser_.iterate_many(body.data(), size, size).get(documents_) == simdjson::SUCCESS;
+        const std::size_t size = body.rfind('\n', room_ - 1);
+        going_ =
+            size != body.npos && parser_.iterate_many(body.data(), size, room_).get(documents_) == simdjson::SUCCESS;
         end_ = body.data() + (going_ ? size : 1);
         // That was one of its batches, which leaves nothing for a thread of simdjson's own to do beside it.
         if (going_) next_ = documents_.begin();
@@ -197,7 +197,7 @@ private:
         if ((*next_).get(document) != simdjson::SUCCESS || document.get_object().get(object) != simdjson::SUCCESS)
             return false;
         clear(fields, names_.size());
-        holds_parser_ = false;
+        holds_inner_ = false;
         for (auto next : object) {
             simdjson::ondemand::field member;
             if (std::move(next).get(member) != simdjson::SUCCESS) return false;
@@ -209,7 +209,7 @@ private:
             }
             if (field == nullptr) field = &(ignored_ = json_value());
             if (!field->absent() || !set(*field, member.value())) return false;
-            holds_parser_ |= field->inside[0] != 0;
+            holds_inner_ |= field->inside[0] != 0;
         }
         // Of a document on two lines, and of the first of two on one line, this is false. So it is of the last, as
         // simdjson does not tell what is left behind that.
@@ -226,15 +226,7 @@ private:
         return nullptr;
     }
 
-    [[nodiscard]] static simdjson::simdjson_result<std::string_view> text_of(simdjson::ondemand::value& value,
-                                                                             type is) {
-        if (simdjson::ondemand::array array; is == type::array)
-            return value.get_array().get(array) == simdjson::SUCCESS ? array.raw_json() : simdjson::TAPE_ERROR;
-        if (simdjson::ondemand::object object; is == type::object)
-            return value.get_object().get(object) == simdjson::SUCCESS ? object.raw_json() : simdjson::TAPE_ERROR;
-        return value.raw_json_token();
-    }
-
+    /// Of arrays and objects the field is valid until the next of them.
     [[nodiscard]] bool set(json_value& out, simdjson::ondemand::value& value) {
         type is{};
         if (value.type().get(is) != simdjson::SUCCESS) return false;
@@ -242,31 +234,54 @@ private:
             out.is = json_value::kind::text;
             return value.get_string().get(out.text) == simdjson::SUCCESS;
         }
-        if (is == type::number) {
+        std::string_view text = value.raw_json_token(); // with blanks behind it
+        if (is == type::number && text.size() <= most_of_number) {
             simdjson::ondemand::number number;
-            if (value.get_number().get(number) != simdjson::SUCCESS) return false;
-            if (number.is_int64())
-                set_integer(out, number.get_int64());
-            else if (number.is_double())
-                set_number(out, number.get_double());
-            return !out.absent(); // as what is beyond int64 would be
+            const bool read = value.get_number().get(number) == simdjson::SUCCESS;
+            if (read && number.is_int64()) return set_integer(out, number.get_int64()), true;
+            if (read && number.is_double()) return set_number(out, number.get_double()), true;
         }
-        std::string_view text;
+        if (is == type::boolean || is == type::null) {
+            text = text.substr(0, text.find_last_not_of(" \t\r\n") + 1);
+            out.is = json_value::kind::other;
+            out.text = text;
+            return text == "true" || text == "false" || text == "null";
+        }
+        if (simdjson::ondemand::array array; is == type::array) {
+            if (value.get_array().get(array) != simdjson::SUCCESS || array.raw_json().get(text) != simdjson::SUCCESS)
+                return false;
+        } else if (simdjson::ondemand::object object; is == type::object) {
+            if (value.get_object().get(object) != simdjson::SUCCESS || object.raw_json().get(text) != simdjson::SUCCESS)
+                return false;
+        } else if (is != type::number) {
+            return false; // of newer versions
+        }
+        return parse(out, text);
+    }
+
+    [[nodiscard]] bool parse(json_value& out, std::string_view text) {
+        if (holds_inner_) return false;
+        if (inner_parser_.capacity() == 0 && // what is inside of an event is one level deeper
+            inner_parser_.allocate(room_, simdjson::DEFAULT_MAX_DEPTH - 1) != simdjson::SUCCESS)
+            return false;
         element parsed;
-        if (holds_parser_ || text_of(value, is).get(text) != simdjson::SUCCESS ||
-            parser_.parse(reinterpret_cast<const std::uint8_t*>(text.data()), text.size(), false).get(parsed) !=
-                simdjson::SUCCESS)
+        if (inner_parser_.parse(reinterpret_cast<const std::uint8_t*>(text.data()), text.size(), false).get(parsed) !=
+            simdjson::SUCCESS)
             return false;
         set_value(out, parsed, no_numbers_);
         return true;
     }
 
+    /// Characters of a number: simdjson 3.0 reads those of more than 18 digits that are no integers as 0.
+    static constexpr std::size_t most_of_number = 19;
+
     std::span<const std::string_view> names_;
-    simdjson::dom::parser& parser_;
+    std::size_t room_; // for what is read at once
     json_value ignored_;
-    bool holds_parser_ = false; // a field of this event does
+    simdjson::dom::parser inner_parser_;
+    bool holds_inner_ = false; // a field of this event is in its memory
     respelt no_numbers_;
-    simdjson::ondemand::parser lines_parser_;
+    simdjson::ondemand::parser parser_;
     stream documents_;
     stream::iterator next_;
     const char* end_ = nullptr; // of what is read at once; where nothing is, anywhere in the line
@@ -276,7 +291,7 @@ private:
 void read_lines(std::string_view body, simdjson::dom::parser& parser, std::span<const std::string_view> names,
                 const event_reader& read, event_report& report) {
     std::uint64_t number = 0;
-    many_lines many(names, parser);
+    many_lines many(names, body.size());
     respelt numbers;
     field_array fields;
     pauses pause(events_at_a_stretch);
