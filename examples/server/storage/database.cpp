@@ -273,7 +273,9 @@ std::vector<rocksdb::ColumnFamilyDescriptor> database::families_for(const settin
             family.write_buffer_size = buffer_bytes / 2; // most of the temporary rows need no file then
             // The rows that they are put into are large: not to be folded before the operands are twice as large.
             family.compaction_style = rocksdb::kCompactionStyleUniversal;
-            family.level0_file_num_compaction_trigger = 8;
+            family.level0_file_num_compaction_trigger = 16;
+            family.level0_slowdown_writes_trigger = 40;
+            family.level0_stop_writes_trigger = 56;
         }
         if (s.rules[i].expired) {
             filters.push_back(std::make_unique<expiry_filter>(s.rules[i]));
