@@ -156,8 +156,7 @@ void clear(field_array& fields, std::size_t n) noexcept {
 
 /// Reads many lines at once and value by value, which takes simdjson half of what it takes to parse a document of each.
 /// What it finds counts where a line is an object with nothing but blanks around it, and nothing in it has to be
-/// explained. From the first line that is anything else, the rest of those lines is left to be parsed one by
-/// one: so no byte is looked at more than twice.
+/// explained. From the first line that is anything else, the rest of those lines is left to be parsed one by one.
 class many_lines {
 public:
     /// For a body of that size.
