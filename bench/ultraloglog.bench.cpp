@@ -1,5 +1,5 @@
-// ultraloglog beside hyperloglog: time per key (`each`), per merge, per estimate, per compact image. Compare rows of one
-// run only:
+// ultraloglog beside hyperloglog: time per key (`each`), per merge, per estimate, per compact image. Compare rows of
+// one run only:
 //
 //     ultraloglog_bench --benchmark_repetitions=9 --benchmark_report_aggregates_only=true
 

@@ -387,8 +387,8 @@ concept told_by_case = requires(Sketch& s, keys events) {
 };
 
 template <class... Sketches>
-auto without_told_by_case(std::tuple<Sketches...>*)
-    -> decltype(std::tuple_cat(std::declval<std::conditional_t<told_by_case<Sketches>, std::tuple<>, std::tuple<Sketches>>>()...));
+auto without_told_by_case(std::tuple<Sketches...>*) -> decltype(std::tuple_cat(
+    std::declval<std::conditional_t<told_by_case<Sketches>, std::tuple<>, std::tuple<Sketches>>>()...));
 /// All sketches that are told of events by an add() or add_at() of their own.
 using added_to_types = decltype(without_told_by_case(static_cast<sketch_types*>(nullptr)));
 
